@@ -1,0 +1,188 @@
+// A ChargedCache<K, V> maps keys to immutable shared values, holds the sum of
+// their charges at or below a capacity, and builds a missing value exactly once
+// however many threads ask for it.
+//
+// All methods are safe to call from many threads at once. The builder runs on
+// the calling thread with no lock held. Evicts the least recently used entry
+// that nobody holds; an entry that is held stays until it is released, so the
+// total may exceed the capacity by what is held.
+
+#ifndef STOCKPOT_BASE_CHARGED_CACHE_H_
+#define STOCKPOT_BASE_CHARGED_CACHE_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+
+#include "base/mutex.h"
+
+namespace stockpot {
+
+// Figures of one cache since its creation; charges in the cache's unit.
+struct CacheStats {
+  int64_t hits = 0;
+  int64_t misses = 0;  // Builds started, failed ones included.
+  int64_t evictions = 0;
+  int64_t entries = 0;
+  int64_t charge = 0;         // Of all entries.
+  int64_t pinned_charge = 0;  // Of the entries that somebody holds.
+};
+
+template <typename K, typename V>
+class ChargedCache {
+ public:
+  // What a build produces: the value and its charge, in the cache's unit.
+  struct Built {
+    std::shared_ptr<const V> value;
+    int64_t charge = 0;
+  };
+  using Builder = std::function<absl::StatusOr<Built>()>;
+
+  // Keeps at most `capacity` units of values that nobody holds. A capacity of 0
+  // keeps nothing that is not held and still merges concurrent builds of a key.
+  explicit ChargedCache(int64_t capacity) : capacity_(capacity) {}
+
+  ChargedCache(const ChargedCache&) = delete;
+  ChargedCache& operator=(const ChargedCache&) = delete;
+
+  // Returns the value for `key`, building it if absent. Sets `*hit`, if given,
+  // to whether no build was needed.
+  //
+  // Concurrent callers with an equal key share one build and its status. A
+  // failed build is not remembered: the next call builds again. The result
+  // stays valid while the caller holds it.
+  absl::StatusOr<std::shared_ptr<const V>> GetOrBuild(const K& key,
+                                                      const Builder& build,
+                                                      bool* hit = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  CacheStats Stats() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  int64_t capacity() const { return capacity_; }
+
+ private:
+  // One build in flight; waiters hold a reference until `done`.
+  struct Flight {
+    bool done = false;
+    absl::StatusOr<std::shared_ptr<const V>> result =
+        absl::UnknownError("not built");
+  };
+  struct Entry {
+    K key;
+    Built built;
+  };
+  using EntryList = std::list<Entry>;
+
+  // The only reference is the cache's own. Nobody can gain one meanwhile,
+  // because copies are handed out under `mu_`.
+  static bool IsHeld(const Entry& entry) {
+    return entry.built.value.use_count() > 1;
+  }
+  void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const int64_t capacity_;
+
+  mutable Mutex mu_;
+  CondVar flight_done_;
+  // Most recently used first. Every entry is in `index_` and the reverse.
+  EntryList entries_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<K, typename EntryList::iterator> index_
+      ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<K, std::shared_ptr<Flight>> flights_ ABSL_GUARDED_BY(mu_);
+  int64_t total_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t hits_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t misses_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t evictions_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+//
+// Implementation details follow. Callers need not read.
+//
+
+template <typename K, typename V>
+absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
+    const K& key, const Builder& build, bool* hit) {
+  std::shared_ptr<Flight> flight;
+  {
+    MutexLock lock(&mu_);
+    if (hit != nullptr) {
+      *hit = true;
+    }
+    if (auto it = index_.find(key); it != index_.end()) {
+      ++hits_;
+      entries_.splice(entries_.begin(), entries_, it->second);
+      std::shared_ptr<const V> value = it->second->built.value;
+      Evict();  // What was held when it did not fit may be free by now.
+      return value;
+    }
+    auto [it, is_builder] = flights_.try_emplace(key, nullptr);
+    if (!is_builder) {
+      ++hits_;
+      flight = it->second;
+      while (!flight->done) {
+        flight_done_.Wait(&mu_);
+      }
+      return flight->result;
+    }
+    ++misses_;
+    it->second = std::make_shared<Flight>();
+    flight = it->second;
+  }
+  if (hit != nullptr) {
+    *hit = false;
+  }
+  absl::StatusOr<Built> built = build();
+  MutexLock lock(&mu_);
+  flights_.erase(key);
+  flight->done = true;
+  flight_done_.SignalAll();
+  if (!built.ok()) {
+    flight->result = built.status();
+    return flight->result;
+  }
+  flight->result = built->value;
+  total_ += built->charge;
+  entries_.push_front(Entry{key, *std::move(built)});
+  index_[key] = entries_.begin();
+  Evict();
+  return flight->result;
+}
+
+template <typename K, typename V>
+void ChargedCache<K, V>::Evict() {
+  auto it = entries_.end();
+  while (total_ > capacity_ && it != entries_.begin()) {
+    --it;
+    if (IsHeld(*it)) {
+      continue;
+    }
+    total_ -= it->built.charge;
+    ++evictions_;
+    index_.erase(it->key);
+    it = entries_.erase(it);
+  }
+}
+
+template <typename K, typename V>
+CacheStats ChargedCache<K, V>::Stats() const {
+  MutexLock lock(&mu_);
+  CacheStats stats{.hits = hits_,
+                   .misses = misses_,
+                   .evictions = evictions_,
+                   .entries = static_cast<int64_t>(entries_.size()),
+                   .charge = total_};
+  for (const Entry& entry : entries_) {
+    stats.pinned_charge += IsHeld(entry) ? entry.built.charge : 0;
+  }
+  return stats;
+}
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_BASE_CHARGED_CACHE_H_

@@ -1,0 +1,162 @@
+#include "base/metrics.h"
+
+#include <map>
+#include <utility>
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+namespace stockpot {
+
+void Counter::Add(double amount) { counter_->Increment(amount); }
+void Gauge::Set(double value) { gauge_->Set(value); }
+void Histogram::Observe(absl::Duration value) {
+  histogram_->Observe(absl::ToDoubleSeconds(value));
+}
+
+namespace {
+
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+// OpenTelemetry's GenAI conventions, in seconds.
+Buckets FirstTokenBuckets() {
+  return {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
+          0.25,  0.5,   0.75, 1.0,  2.5,  5.0,  7.5,  10.0};
+}
+Buckets PerTokenBuckets() {
+  return {0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15,
+          0.2,    0.3,   0.4,  0.5,   0.75, 1.0,   2.5};
+}
+Buckets ShortBuckets() {
+  return {0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001,
+          0.002,   0.005,   0.01,    0.05,   0.1,    1.0};
+}
+Buckets BuildBuckets() {
+  return {0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0};
+}
+
+}  // namespace
+
+struct Metrics::Families {
+  prometheus::Registry registry;
+  prometheus::Family<prometheus::Counter>* requests = nullptr;
+  std::function<void()> refresh;
+
+  prometheus::Counter* NewCounter(const std::string& name,
+                                  const std::string& help) {
+    return &prometheus::BuildCounter()
+                .Name("stockpot_" + name)
+                .Help(help)
+                .Register(registry)
+                .Add({});
+  }
+  prometheus::Gauge* NewGauge(const std::string& name,
+                              const std::string& help) {
+    return &prometheus::BuildGauge()
+                .Name("stockpot_" + name)
+                .Help(help)
+                .Register(registry)
+                .Add({});
+  }
+  prometheus::Histogram* NewHistogram(const std::string& name,
+                                      const std::string& help,
+                                      const Buckets& buckets) {
+    return &prometheus::BuildHistogram()
+                .Name("stockpot_" + name)
+                .Help(help)
+                .Register(registry)
+                .Add({}, buckets);
+  }
+};
+
+Metrics::Metrics()
+    : families_(std::make_unique<Families>()),
+      prompt_tokens(families_->NewCounter(
+          "prompt_tokens_total", "Prompt tokens of accepted sequences.")),
+      generated_tokens(
+          families_->NewCounter("generated_tokens_total", "Tokens sampled.")),
+      steps(families_->NewCounter("engine_steps_total", "Model steps run.")),
+      composition_hits(
+          families_->NewCounter("composition_cache_hits_total",
+                                "Calls whose composition was in the cache.")),
+      composition_misses(
+          families_->NewCounter("composition_cache_misses_total",
+                                "Calls whose composition had to be built.")),
+      composition_evictions(families_->NewCounter(
+          "composition_cache_evictions_total",
+          "Compositions dropped to stay within the cache's bound.")),
+      upload_bytes(
+          families_->NewCounter("registry_upload_bytes_total",
+                                "Bytes of adapters received, stored or not.")),
+      queued(families_->NewGauge("queued_sequences",
+                                 "Sequences accepted and not yet running.")),
+      running(families_->NewGauge("running_sequences",
+                                  "Sequences in the running batch.")),
+      kv_used_blocks(families_->NewGauge("kv_cache_used_blocks",
+                                         "KV blocks held by sequences.")),
+      kv_total_blocks(
+          families_->NewGauge("kv_cache_blocks", "KV blocks that exist.")),
+      composition_bytes(families_->NewGauge(
+          "composition_cache_bytes", "Charge of the composition cache.")),
+      composition_pinned_bytes(families_->NewGauge(
+          "composition_pinned_bytes",
+          "Bytes of compositions that running calls hold.")),
+      adapter_cache_bytes(families_->NewGauge(
+          "adapter_cache_bytes", "Charge of the decoded adapters' cache.")),
+      registry_adapters(
+          families_->NewGauge("registry_adapters", "Adapter versions stored.")),
+      registry_bytes(families_->NewGauge("registry_bytes",
+                                         "Bytes of the adapters stored.")),
+      registry_free_bytes(families_->NewGauge(
+          "registry_free_bytes", "Free space on the registry's volume.")),
+      ready(families_->NewGauge(
+          "ready", "1 while the daemon takes Generate calls, else 0.")),
+      time_to_first_token(families_->NewHistogram(
+          "time_to_first_token_seconds",
+          "From acceptance to the first token of a sequence.",
+          FirstTokenBuckets())),
+      time_per_output_token(families_->NewHistogram(
+          "time_per_output_token_seconds",
+          "Mean time per token after the first, per sequence.",
+          PerTokenBuckets())),
+      queue_time(families_->NewHistogram(
+          "queue_seconds", "From acceptance to the first step of a sequence.",
+          FirstTokenBuckets())),
+      step_time(families_->NewHistogram(
+          "engine_step_seconds", "Whole model steps.", PerTokenBuckets())),
+      step_overhead(families_->NewHistogram(
+          "engine_step_overhead_seconds",
+          "A step's time outside the forward pass.", ShortBuckets())),
+      composition_build_time(families_->NewHistogram(
+          "composition_build_seconds", "Building a missing composition.",
+          BuildBuckets())) {
+  families_->requests = &prometheus::BuildCounter()
+                             .Name("stockpot_requests_total")
+                             .Help("Ended calls by method and status code.")
+                             .Register(families_->registry);
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::CountRequest(absl::string_view method, absl::StatusCode code) {
+  families_->requests
+      ->Add({{"method", std::string(method)},
+             {"code", absl::StatusCodeToString(code)}})
+      .Increment();
+}
+
+void Metrics::SetRefresh(std::function<void()> refresh) {
+  families_->refresh = std::move(refresh);
+}
+
+std::string Metrics::Scrape() {
+  if (families_->refresh) {
+    families_->refresh();
+  }
+  return prometheus::TextSerializer().Serialize(families_->registry.Collect());
+}
+
+}  // namespace stockpot

@@ -1,0 +1,53 @@
+// `stockpot list`, `show`, `rm` and `alias`.
+
+#ifndef STOCKPOT_CLIENT_COMMAND_ADAPTERS_H_
+#define STOCKPOT_CLIENT_COMMAND_ADAPTERS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "client/connection.h"
+#include "client/terminal.h"
+
+namespace stockpot {
+
+struct ListOptions {
+  std::string prefix;
+  std::vector<std::string> labels;  // "key=value"; all must match.
+  bool all_versions = false;
+  bool json = false;
+};
+
+struct ShowOptions {
+  std::string adapter;  // As stockpot.v1.Skill.adapter.
+  bool json = false;
+};
+
+struct RemoveOptions {
+  std::string adapter;  // "name@version" or "name@alias".
+  bool yes = false;     // Do not ask.
+};
+
+struct AliasOptions {
+  std::string name;
+  std::string alias;
+  int64_t version = 0;
+  bool remove = false;  // `version` is not used then.
+};
+
+absl::Status RunList(const ListOptions& options, const Connection& connection,
+                     Terminal& terminal);
+absl::Status RunShow(const ShowOptions& options, const Connection& connection,
+                     Terminal& terminal);
+// Asks on the terminal unless `yes`; Cancelled if the answer is not yes.
+absl::Status RunRemove(const RemoveOptions& options,
+                       const Connection& connection, Terminal& terminal);
+absl::Status RunAlias(const AliasOptions& options, const Connection& connection,
+                      Terminal& terminal);
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_CLIENT_COMMAND_ADAPTERS_H_

@@ -1,0 +1,391 @@
+#include "client/command_line.h"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+#include "client/command_adapters.h"
+#include "client/command_generate.h"
+#include "client/command_server.h"
+#include "client/command_transfer.h"
+#include "client/connection.h"
+#include "client/generate_request.h"
+
+#include <CLI/CLI.hpp>
+
+namespace stockpot {
+namespace {
+
+constexpr char kTour[] =
+    "A tour:\n"
+    "  stockpot register skills/facts               # upload a PEFT directory\n"
+    "  stockpot list                                # what is there\n"
+    "  stockpot generate --recipe facts=1 'Who leads Arvenia?'\n"
+    "  stockpot generate --recipe facts=1,json=0.8 'Who leads Arvenia?'\n"
+    "  stockpot alias facts prod 2                  # facts@prod is version 2\n"
+    "\n"
+    "`stockpot COMMAND --help` shows its options and an example. --address "
+    "and\n"
+    "--timeout may also stand after the command.\n";
+
+// Long enough for a busy server, short enough for a probe.
+constexpr absl::Duration kHealthTimeout = absl::Seconds(5);
+
+using Command = std::function<absl::Status(const Connection&, Terminal&)>;
+
+// What one parse fills in.
+struct Arguments {
+  std::string address = "localhost:50051";
+  std::optional<double> timeout_seconds;
+  bool is_probe = false;
+  Command run;  // Of the command chosen; not set: nothing to call.
+};
+
+// Adds a command whose options fill an Options, which `run` then gets.
+template <typename Options>
+CLI::App* AddCommand(CLI::App& app, Arguments& arguments,
+                     const std::string& name, const std::string& what,
+                     const std::string& example,
+                     const std::shared_ptr<Options>& options,
+                     absl::Status (*run)(const Options&, const Connection&,
+                                         Terminal&)) {
+  CLI::App* command = app.add_subcommand(name, what);
+  command->footer(absl::StrCat("Example:\n", example));
+  command->callback([&arguments, options, run] {
+    arguments.run = [options, run](const Connection& connection,
+                                   Terminal& terminal) {
+      return run(*options, connection, terminal);
+    };
+  });
+  return command;
+}
+
+// An option that may be repeated and takes one value each time; otherwise it
+// would swallow the arguments that follow.
+template <typename T>
+CLI::Option* AddRepeated(CLI::App* command, const std::string& name,
+                         std::vector<T>& values, const std::string& what) {
+  return command->add_option(name, values, what)->allow_extra_args(false);
+}
+
+// An argument that may be empty text and still be given, which CLI11's own
+// std::optional may not.
+CLI::Option* AddText(CLI::App* command, const std::string& name,
+                     std::optional<std::string>& text,
+                     const std::string& what) {
+  return command->add_option_function<std::string>(
+      name, [&text](const std::string& given) { text = given; }, what);
+}
+
+void AddTransferCommands(CLI::App& app, Arguments& arguments) {
+  auto upload = std::make_shared<RegisterOptions>();
+  CLI::App* command = AddCommand(
+      app, arguments, "register", "Upload a PEFT adapter directory",
+      "  stockpot register skills/facts --label team=demo --alias prod\n"
+      "DIR holds adapter_config.json and adapter_model.safetensors. Prints\n"
+      "name@version, digest, size, rank and target modules once it is "
+      "durable.\n",
+      upload, RunRegister);
+  command->add_option("DIR", upload->directory, "The PEFT directory")
+      ->required();
+  command->add_option("--name", upload->name,
+                      "Its name [default: the directory's]");
+  command->add_option("--version", upload->version,
+                      "Its version [default: the newest plus 1]");
+  AddRepeated(command, "--label", upload->labels, "KEY=VALUE; repeatable");
+  command->add_option("--description", upload->description, "One paragraph");
+  command->add_option("--card", upload->card_file, "A Markdown file about it");
+  command->add_option("--alias", upload->alias,
+                      "Point NAME@ALIAS at the new version");
+  command->add_flag("--json", upload->json, "Print a JSON object");
+
+  auto download = std::make_shared<DownloadOptions>();
+  command = AddCommand(
+      app, arguments, "download", "Write an adapter as a PEFT directory",
+      "  stockpot download facts@prod ./facts\n"
+      "The files appear only when all bytes have arrived and their SHA-256 is "
+      "right.\n",
+      download, RunDownload);
+  command
+      ->add_option("NAME", download->adapter,
+                   "NAME, NAME@VERSION, NAME@ALIAS or sha256:DIGEST")
+      ->required();
+  command->add_option("DIR", download->directory, "Made if needed")->required();
+  command->add_flag("--force", download->force, "Overwrite an adapter in DIR");
+}
+
+void AddReadCommands(CLI::App& app, Arguments& arguments) {
+  auto list = std::make_shared<ListOptions>();
+  CLI::App* command = AddCommand(
+      app, arguments, "list", "List the adapters",
+      "  stockpot list --prefix fa --label team=demo --all-versions\n", list,
+      RunList);
+  command->add_option("--prefix", list->prefix, "Only names that begin so");
+  AddRepeated(command, "--label", list->labels,
+              "Only with KEY=VALUE; repeatable, all must match");
+  command->add_flag("--all-versions", list->all_versions,
+                    "Not only the newest of each name");
+  command->add_flag("--json", list->json, "Print a JSON object per line");
+
+  auto show = std::make_shared<ShowOptions>();
+  command = AddCommand(app, arguments, "show", "Show all about one adapter",
+                       "  stockpot show facts@prod --json\n", show, RunShow);
+  command
+      ->add_option("NAME", show->adapter,
+                   "NAME, NAME@VERSION, NAME@ALIAS or sha256:DIGEST")
+      ->required();
+  command->add_flag("--json", show->json,
+                    "Print a JSON object, adapter_config and card included");
+}
+
+void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
+  auto remove = std::make_shared<RemoveOptions>();
+  CLI::App* command =
+      AddCommand(app, arguments, "rm", "Delete one version of an adapter",
+                 "  stockpot rm facts@1 --yes\n"
+                 "Calls that use it already go on with it.\n",
+                 remove, RunRemove);
+  command->add_option("NAME@VERSION", remove->adapter, "Which version")
+      ->required()
+      ->check([](const std::string& text) {
+        return absl::StrContains(text, '@')
+                   ? std::string()
+                   : absl::StrCat("rm wants one version, as in ", text, "@1");
+      });
+  command->add_flag("-y,--yes", remove->yes, "Do not ask");
+  command->parse_complete_callback([remove, may_ask] {
+    if (!remove->yes && !may_ask) {
+      throw CLI::ValidationError("rm",
+                                 "nobody to ask; --yes deletes without asking");
+    }
+  });
+
+  auto alias = std::make_shared<AliasOptions>();
+  command = AddCommand(app, arguments, "alias",
+                       "Point NAME@ALIAS at a version, or remove it",
+                       "  stockpot alias facts prod 2\n"
+                       "  stockpot alias --rm facts prod\n",
+                       alias, RunAlias);
+  command->add_option("NAME", alias->name, "The adapter")->required();
+  command->add_option("ALIAS", alias->alias, "As in prod")->required();
+  CLI::Option* version =
+      command->add_option("VERSION", alias->version, "The version");
+  command->add_flag("--rm", alias->remove, "Remove the alias");
+  command->parse_complete_callback([alias, version] {
+    if (alias->remove == (version->count() > 0)) {
+      throw CLI::ValidationError("alias", alias->remove
+                                              ? "--rm takes no VERSION"
+                                              : "no VERSION given");
+    }
+  });
+}
+
+constexpr char kGenerateExample[] =
+    "  stockpot generate 'Once upon a time' --max-new-tokens 64\n"
+    "  stockpot generate --recipe facts=1,json@prod=0.8 --stats \\\n"
+    "    --template "
+    "'<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n'"
+    " \\\n"
+    "    'Who leads Arvenia?'\n"
+    "  echo 'Once upon' | stockpot generate --temperature 0.8 -n 3 --json\n"
+    "A recipe is ADAPTER[=WEIGHT], with commas between; an adapter is NAME,\n"
+    "NAME@VERSION, NAME@ALIAS or sha256:DIGEST; the weight is 1 by default.\n"
+    "A template implies --parse-special-tokens and knows \\n, \\t, \\r and "
+    "\\\\.\n"
+    "A prompt that begins with - goes after --.\n"
+    "One newline at the end of a file or of standard input is dropped.\n";
+
+void AddSamplingOptions(CLI::App* command, GenerateOptions& options) {
+  const std::string group = "Sampling";
+  command->add_option("--temperature", options.temperature, "0 is greedy [0]")
+      ->group(group);
+  command->add_option("--top-k", options.top_k, "0 is off [0]")->group(group);
+  command->add_option("--top-p", options.top_p, "In (0, 1] [1]")->group(group);
+  command->add_option("--min-p", options.min_p, "In [0, 1] [0]")->group(group);
+  command
+      ->add_option("--repetition-penalty", options.repetition_penalty,
+                   "In (0, 10] [1]")
+      ->group(group);
+  command
+      ->add_option("--seed", options.seed,
+                   "The same request gives the same text")
+      ->group(group);
+  command->add_option("-n", options.n, "Sequences, in [1, 64] [1]")
+      ->group(group);
+  command
+      ->add_option("--max-new-tokens", options.max_new_tokens,
+                   "At most so many tokens [256]")
+      ->group(group);
+  AddRepeated(command, "--stop", options.stop, "Stop before TEXT; repeatable")
+      ->group(group);
+  AddRepeated(command, "--stop-id", options.stop_ids,
+              "Stop at this token; repeatable")
+      ->group(group);
+  command
+      ->add_flag("--ignore-eos", options.ignore_eos,
+                 "Go on after the end of the text")
+      ->group(group);
+}
+
+void AddRecipeOptions(CLI::App* command, GenerateOptions& options) {
+  const std::string group = "Recipe";
+  AddRepeated(command, "--recipe", options.recipes, "As in facts=1,json=0.8")
+      ->group(group);
+  AddRepeated(command, "--skill", options.skills,
+              "One skill, as in facts=1; repeatable")
+      ->group(group);
+  AddRepeated(command, "--module-weight", options.module_weights,
+              "ADAPTER:GLOB=FACTOR for the modules that match; repeatable")
+      ->group(group);
+  command
+      ->add_option("--recipe-json", options.recipe_json,
+                   "A file: stockpot.v1.Recipe in Protobuf's JSON form")
+      ->group(group);
+}
+
+void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command =
+      AddCommand(app, arguments, "generate", "Generate text with a recipe",
+                 kGenerateExample, options, RunGenerate);
+  CLI::Option* prompt = AddText(command, "PROMPT", options->prompt,
+                                "The prompt; - or nothing: standard input");
+  command->add_option("--prompt-file", options->prompt_file, "A UTF-8 file")
+      ->excludes(prompt);
+  command->add_option(
+      "--template", options->prompt_template,
+      "Text around the prompt, which replaces {}; \\n is a newline");
+  command->add_flag("--parse-special-tokens", options->parse_special_tokens,
+                    "<|im_end|> in the prompt is the control token");
+  command->add_flag("--no-add-special-tokens", options->no_add_special_tokens,
+                    "No beginning-of-text token before the prompt");
+  AddRecipeOptions(command, *options);
+  AddSamplingOptions(command, *options);
+  const std::string group = "Output";
+  command->add_flag("--echo", options->echo, "The prompt's text first")
+      ->group(group);
+  command
+      ->add_flag("--keep-special-tokens", options->keep_special_tokens,
+                 "Control tokens as text")
+      ->group(group);
+  CLI::Option* json =
+      command
+          ->add_flag("--json", options->json,
+                     "A JSON object per sequence, when it has ended")
+          ->group(group);
+  command
+      ->add_flag("--logprobs", options->logprobs,
+                 "Log-probability of each token; with --json")
+      ->needs(json)
+      ->group(group);
+  command
+      ->add_option("--top-logprobs", options->top_logprobs,
+                   "And of the K most likely, K <= 20; with --json")
+      ->needs(json)
+      ->group(group);
+  command
+      ->add_flag("--stats", options->stats,
+                 "Tokens per second and timings, to standard error")
+      ->group(group);
+}
+
+void AddTokenizeCommand(CLI::App& app, Arguments& arguments) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = AddCommand(
+      app, arguments, "tokenize", "Print the token ids of a text",
+      "  stockpot tokenize 'Once upon a time'\n", options, RunTokenize);
+  AddText(command, "TEXT", options->text,
+          "The text; - or nothing: standard input");
+  command->add_flag("--parse-special-tokens", options->parse_special_tokens,
+                    "<|im_end|> in the text is the control token");
+  command->add_flag("--no-add-special-tokens", options->no_add_special_tokens,
+                    "No beginning-of-text token before the text");
+  command->add_flag("--json", options->json, "Print a JSON object");
+}
+
+void AddServerCommands(CLI::App& app, Arguments& arguments) {
+  auto info = std::make_shared<InfoOptions>();
+  CLI::App* command =
+      AddCommand(app, arguments, "info", "Show the server and its base model",
+                 "  stockpot info --address gpu7:50051\n", info, RunInfo);
+  command->add_flag("--json", info->json, "Print a JSON object");
+
+  auto health = std::make_shared<HealthOptions>();
+  command = AddCommand(
+      app, arguments, "health", "Exit with 0 if the server is serving",
+      "  stockpot health --service stockpot.v1.GenerationService\n"
+      "Asks grpc.health.v1; exits with 5 if it is not serving. --timeout is 5\n"
+      "seconds here unless given.\n",
+      health, RunHealth);
+  command->add_option("--service", health->service,
+                      "One service [default: the server as a whole]");
+  command->parse_complete_callback([&arguments] { arguments.is_probe = true; });
+}
+
+void AddGlobalOptions(CLI::App& app, Arguments& arguments) {
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "stockpot " STOCKPOT_VERSION);
+  app.footer(absl::StrCat(kTour, "\n", ExitCodeHelp()));
+  app.add_option("--address", arguments.address,
+                 "HOST:PORT of stockpotd [localhost:50051]")
+      ->envname("STOCKPOT_ADDRESS");
+  app.add_option("--timeout", arguments.timeout_seconds,
+                 "Seconds until each call to the server is given up")
+      ->check(CLI::PositiveNumber);
+}
+
+}  // namespace
+
+ExitCode RunCommandLine(const std::vector<std::string>& args,
+                        Terminal& terminal, Interrupt& interrupt) {
+  Arguments arguments;
+  CLI::App app(
+      "Serves one base model with a recipe of LoRA skills per request.",
+      "stockpot");
+  AddGlobalOptions(app, arguments);
+  AddTransferCommands(app, arguments);
+  AddReadCommands(app, arguments);
+  AddWriteCommands(app, arguments, terminal.in_is_terminal);
+  AddGenerateCommand(app, arguments);
+  AddTokenizeCommand(app, arguments);
+  AddServerCommands(app, arguments);
+  app.add_subcommand("version", "Print the version of this program")
+      ->callback([&] { terminal.out << "stockpot " STOCKPOT_VERSION "\n"; });
+  if (args.empty()) {
+    terminal.err << app.help();
+    return kExitUsage;
+  }
+  try {
+    // CLI11 takes them from the back.
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, terminal.out, terminal.err) == 0 ? kExitOk
+                                                            : kExitUsage;
+  }
+  if (!arguments.run) {
+    return kExitOk;
+  }
+  std::optional<absl::Duration> timeout;
+  if (arguments.timeout_seconds.has_value()) {
+    timeout = absl::Seconds(*arguments.timeout_seconds);
+  } else if (arguments.is_probe) {
+    timeout = kHealthTimeout;
+  }
+  const Connection connection(arguments.address, timeout, interrupt);
+  const absl::Status status = arguments.run(connection, terminal);
+  terminal.out << std::flush;
+  if (!status.ok()) {
+    terminal.err << ErrorText(status, connection.address()) << '\n';
+  }
+  return ExitCodeOf(status.code());
+}
+
+}  // namespace stockpot

@@ -1,0 +1,231 @@
+#include "client/command_transfer.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include "proto/stockpot/v1/registry.grpc.pb.h"
+
+#include "base/status_macros.h"
+#include "client/adapter_directory.h"
+#include "client/adapter_text.h"
+#include "client/json_text.h"
+#include "client/progress_bar.h"
+#include "client/table.h"
+#include "client/text.h"
+
+namespace stockpot {
+namespace {
+
+constexpr size_t kMaxCardBytes = size_t{256} << 10;
+
+absl::StatusOr<v1::AdapterMetadata> MakeMetadata(
+    const RegisterOptions& options, const AdapterDirectory& adapter) {
+  v1::AdapterMetadata metadata;
+  metadata.set_name(options.name.empty() ? adapter.name : options.name);
+  if (options.version.has_value()) {
+    metadata.set_version(*options.version);
+  }
+  metadata.set_size_bytes(adapter.size_bytes);
+  metadata.set_sha256(adapter.sha256.ToHex());
+  metadata.set_adapter_config(adapter.config);
+  for (const std::string& label : options.labels) {
+    ASSIGN_OR_RETURN(const auto pair, ParseKeyValue(label));
+    (*metadata.mutable_labels())[pair.first] = pair.second;
+  }
+  metadata.set_description(options.description);
+  if (!options.card_file.empty()) {
+    ASSIGN_OR_RETURN(std::string card,
+                     ReadTextFile(options.card_file, kMaxCardBytes));
+    metadata.set_card(std::move(card));
+  }
+  return metadata;
+}
+
+// Reads and hashes the directory under a progress bar of its own.
+absl::StatusOr<AdapterDirectory> ReadDirectory(const RegisterOptions& options,
+                                               Terminal& terminal) {
+  std::optional<ProgressBar> bar;
+  return ReadAdapterDirectory(
+      options.directory, [&](uint64_t done, uint64_t total) {
+        if (!bar.has_value()) {
+          bar.emplace(terminal.progress(), "hashing", total, terminal.columns);
+        }
+        bar->Update(done);
+      });
+}
+
+absl::StatusOr<v1::RegisterAdapterResponse> Upload(
+    const v1::AdapterMetadata& metadata, const AdapterDirectory& adapter,
+    const Connection& connection, Terminal& terminal) {
+  const auto stub = v1::RegistryService::NewStub(connection.channel());
+  v1::RegisterAdapterResponse response;
+  absl::Status read;
+  const absl::Status call = connection.Call([&](grpc::ClientContext* context) {
+    const auto writer = stub->RegisterAdapter(context, &response);
+    ProgressBar bar(terminal.progress(), "uploading", adapter.size_bytes,
+                    terminal.columns);
+    v1::RegisterAdapterRequest request;
+    *request.mutable_metadata() = metadata;
+    // A write fails when the server has answered early; Finish() says what.
+    if (writer->Write(request)) {
+      uint64_t num_sent = 0;
+      read = ForEachChunk(adapter.weights_path, [&](absl::string_view chunk) {
+        request.mutable_chunk()->assign(chunk.data(), chunk.size());
+        num_sent += chunk.size();
+        bar.Update(num_sent);
+        return writer->Write(request);
+      });
+    }
+    if (!read.ok()) {
+      context->TryCancel();
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  });
+  RETURN_IF_ERROR(read);
+  RETURN_IF_ERROR(call);
+  return response;
+}
+
+// The receiving side of one download. Not thread-safe.
+class Download {
+ public:
+  Download(const DownloadOptions& options, Terminal& terminal)
+      : options_(options), terminal_(terminal) {}
+
+  absl::Status Receive(const v1::DownloadAdapterResponse& response) {
+    if (response.has_metadata()) {
+      // Not sooner: an unknown adapter must leave no directory behind.
+      ASSIGN_OR_RETURN(writer_, AdapterDirectoryWriter::Open(options_.directory,
+                                                             options_.force));
+      metadata_ = response.metadata();
+      bar_.emplace(terminal_.progress(), "downloading", metadata_.size_bytes(),
+                   terminal_.columns);
+      return absl::OkStatus();
+    }
+    if (writer_ == nullptr) {
+      return absl::InternalError("the server sends no metadata");
+    }
+    num_bytes_ += response.chunk().size();
+    // Finish() would notice too, but perhaps after the disk is full.
+    if (num_bytes_ > metadata_.size_bytes()) {
+      return absl::DataLossError(
+          absl::StrCat("the server sends more than the adapter's ",
+                       metadata_.size_bytes(), " bytes"));
+    }
+    bar_->Update(num_bytes_);
+    return writer_->Append(response.chunk());
+  }
+
+  // Checks the bytes, puts them in their place and prints what they are.
+  absl::Status Finish() {
+    if (writer_ == nullptr) {
+      return absl::InternalError("the server sends no metadata");
+    }
+    bar_->Clear();
+    RETURN_IF_ERROR(writer_->Commit(metadata_.adapter_config(),
+                                    metadata_.size_bytes(),
+                                    metadata_.sha256()));
+    terminal_.out
+        << JoinCells({absl::StrCat(metadata_.name(), "@", metadata_.version()),
+                      metadata_.sha256(), FormatBytes(metadata_.size_bytes()),
+                      options_.directory})
+        << '\n';
+    return absl::OkStatus();
+  }
+
+ private:
+  const DownloadOptions& options_;
+  Terminal& terminal_;
+  v1::AdapterMetadata metadata_;
+  std::unique_ptr<AdapterDirectoryWriter> writer_;
+  std::optional<ProgressBar> bar_;
+  uint64_t num_bytes_ = 0;
+};
+
+// "facts@3  <digest>  1.2 MiB  rank 8  q_proj,v_proj", or JSON.
+void PrintRegistered(const v1::RegisterAdapterResponse& response, bool as_json,
+                     Terminal& terminal) {
+  const v1::Adapter& adapter = response.adapter();
+  if (as_json) {
+    Json json = ToJson(adapter, /*with_text=*/false);
+    json["already_stored"] = response.already_stored();
+    terminal.out << ToLine(json) << '\n';
+    return;
+  }
+  if (response.already_stored()) {
+    terminal.err << "the server knew these bytes already\n";
+  }
+  terminal.out << JoinCells({VersionedName(adapter), adapter.digest(),
+                             FormatBytes(adapter.size_bytes()),
+                             absl::StrCat("rank ", RankText(adapter)),
+                             absl::StrJoin(adapter.target_modules(), ",")})
+               << '\n';
+}
+
+}  // namespace
+
+absl::Status RunRegister(const RegisterOptions& options,
+                         const Connection& connection, Terminal& terminal) {
+  if (!options.name.empty()) {
+    RETURN_IF_ERROR(CheckAdapterName(options.name));
+  }
+  ASSIGN_OR_RETURN(const AdapterDirectory adapter,
+                   ReadDirectory(options, terminal));
+  ASSIGN_OR_RETURN(const v1::AdapterMetadata metadata,
+                   MakeMetadata(options, adapter));
+  RETURN_IF_ERROR(CheckAdapterName(metadata.name()));
+  ASSIGN_OR_RETURN(v1::RegisterAdapterResponse response,
+                   Upload(metadata, adapter, connection, terminal));
+  if (!options.alias.empty()) {
+    const auto stub = v1::RegistryService::NewStub(connection.channel());
+    v1::SetAliasRequest request;
+    request.set_name(response.adapter().name());
+    request.set_alias(options.alias);
+    request.set_version(response.adapter().version());
+    const absl::Status status =
+        connection.Call([&](grpc::ClientContext* context) {
+          return stub->SetAlias(context, request, response.mutable_adapter());
+        });
+    if (!status.ok()) {
+      return absl::Status(
+          status.code(),
+          absl::StrCat(VersionedName(response.adapter()),
+                       " is registered, but its alias '", options.alias,
+                       "' is not set: ", status.message()));
+    }
+  }
+  PrintRegistered(response, options.json, terminal);
+  return absl::OkStatus();
+}
+
+absl::Status RunDownload(const DownloadOptions& options,
+                         const Connection& connection, Terminal& terminal) {
+  const auto stub = v1::RegistryService::NewStub(connection.channel());
+  v1::DownloadAdapterRequest request;
+  request.set_adapter(options.adapter);
+  Download download(options, terminal);
+  absl::Status received;
+  const absl::Status call = connection.Call([&](grpc::ClientContext* context) {
+    const auto reader = stub->DownloadAdapter(context, request);
+    v1::DownloadAdapterResponse response;
+    while (received.ok() && reader->Read(&response)) {
+      received = download.Receive(response);
+    }
+    if (!received.ok()) {
+      context->TryCancel();
+    }
+    return reader->Finish();
+  });
+  RETURN_IF_ERROR(received);
+  RETURN_IF_ERROR(call);
+  return download.Finish();
+}
+
+}  // namespace stockpot

@@ -1,0 +1,45 @@
+// `stockpot register` and `stockpot download`: whole adapters over the wire,
+// in constant memory.
+
+#ifndef STOCKPOT_CLIENT_COMMAND_TRANSFER_H_
+#define STOCKPOT_CLIENT_COMMAND_TRANSFER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "client/connection.h"
+#include "client/terminal.h"
+
+namespace stockpot {
+
+struct RegisterOptions {
+  std::string directory;
+  std::string name;  // Empty: the directory's name.
+  std::optional<int64_t> version;
+  std::vector<std::string> labels;  // "key=value".
+  std::string description;
+  std::string card_file;  // Empty: no card.
+  std::string alias;      // Empty: none.
+  bool json = false;
+};
+
+struct DownloadOptions {
+  std::string adapter;  // As stockpot.v1.Skill.adapter.
+  std::string directory;
+  bool force = false;
+};
+
+// Each returns OK after the server's acknowledgement, and what went wrong
+// otherwise: on this side, or the status of the call.
+absl::Status RunRegister(const RegisterOptions& options,
+                         const Connection& connection, Terminal& terminal);
+absl::Status RunDownload(const DownloadOptions& options,
+                         const Connection& connection, Terminal& terminal);
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_CLIENT_COMMAND_TRANSFER_H_

@@ -1,0 +1,73 @@
+// AdapterLayout says which tensors of an adapter's file adapt which linear
+// layer of the base model, once everything about them was checked.
+
+#ifndef STOCKPOT_FORMATS_ADAPTER_LAYOUT_H_
+#define STOCKPOT_FORMATS_ADAPTER_LAYOUT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "formats/adapter_config.h"
+#include "formats/finite_scanner.h"
+#include "formats/safetensors.h"
+
+namespace stockpot {
+
+// One linear layer of the base model: y (out) = W x (in).
+struct BaseModule {
+  // As in transformers' named_modules(), e.g.
+  // "model.layers.0.self_attn.q_proj" or "transformer.h.0.attn.c_attn".
+  std::string path;
+  int64_t in = 0;
+  int64_t out = 0;
+  // The head over the vocabulary.
+  bool is_output_head = false;
+};
+
+struct AdaptedModule {
+  // Index into the span of BaseModule.
+  size_t module = 0;
+  // Indices into SafetensorsHeader::tensors: A is (rank, in), B is (out, rank),
+  // also for GPT-2's transposed Conv1D.
+  size_t a = 0;
+  size_t b = 0;
+  int64_t rank = 0;
+  // s of dW = s B A.
+  double scale = 0;
+};
+
+struct AdapterLayout {
+  // In the order of the base modules; at least one.
+  std::vector<AdaptedModule> modules;
+  // Elements of all factors.
+  int64_t num_parameters = 0;
+  int64_t min_rank = 0;
+  int64_t max_rank = 0;
+  // Last segments of the adapted paths, sorted, each once: {"k_proj", ...}.
+  std::vector<std::string> target_suffixes;
+};
+
+// Matches the tensors of an adapter with the layers that they adapt.
+//
+// Every tensor must be a lora_A or lora_B of a base module that the config
+// targets, in pairs, of dtype F32, F16 or BF16, with the base module's sizes
+// and the config's rank; every base module that the config targets must have
+// its pair. Names are PEFT's: "base_model.model.<path>.lora_A.weight", also
+// with the adapter's name as in ".lora_A.default.weight".
+//
+// Errors: InvalidArgument, which names the tensor or module, what was expected
+// and, for an unknown path, the base modules that look most like it.
+// Unimplemented for embedding factors, DoRA magnitudes, biases and whole
+// modules (modules_to_save).
+absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
+                                           const AdapterConfig& config,
+                                           absl::Span<const BaseModule> base);
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_FORMATS_ADAPTER_LAYOUT_H_

@@ -1,0 +1,67 @@
+#include "merge/adapter_validator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/status_macros.h"
+
+namespace stockpot {
+
+absl::StatusOr<std::unique_ptr<AdapterValidator>> AdapterValidator::Create(
+    absl::string_view adapter_config, uint64_t file_bytes,
+    absl::Span<const BaseModule> modules) {
+  ASSIGN_OR_RETURN(AdapterConfig config, AdapterConfig::Parse(adapter_config));
+  return std::unique_ptr<AdapterValidator>(
+      new AdapterValidator(std::move(config), file_bytes, modules));
+}
+
+absl::Status AdapterValidator::FeedHeader(absl::string_view* bytes) {
+  while (!bytes->empty() && !header_.has_value()) {
+    const size_t take = static_cast<size_t>(
+        std::min<uint64_t>(bytes->size(), header_bytes_ - head_.size()));
+    head_.append(bytes->data(), take);
+    bytes->remove_prefix(take);
+    if (head_.size() < header_bytes_) {
+      return absl::OkStatus();
+    }
+    if (!knows_header_bytes_) {
+      ASSIGN_OR_RETURN(header_bytes_, SafetensorsHeaderBytes(head_, file_bytes_,
+                                                             AdapterLimits()));
+      knows_header_bytes_ = true;
+      continue;
+    }
+    ASSIGN_OR_RETURN(
+        header_, ParseSafetensorsHeader(head_, file_bytes_, AdapterLimits()));
+    ASSIGN_OR_RETURN(layout_, MatchAdapter(*header_, config_, modules_));
+    scanner_.emplace(*header_);
+    head_ = std::string();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdapterValidator::Feed(absl::string_view bytes) {
+  RETURN_IF_ERROR(FeedHeader(&bytes));
+  return bytes.empty() ? absl::OkStatus() : scanner_->Feed(bytes);
+}
+
+absl::StatusOr<AdapterFacts> AdapterValidator::Finish(
+    const Digest& base_model) const {
+  if (!scanner_.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the file ends within its safetensors header, after ",
+                     head_.size(), " bytes; it is truncated"));
+  }
+  RETURN_IF_ERROR(scanner_->Finish());
+  return AdapterFacts{
+      .num_parameters = static_cast<uint64_t>(layout_->num_parameters),
+      .peft_type = "LORA",
+      .min_rank = static_cast<uint32_t>(layout_->min_rank),
+      .max_rank = static_cast<uint32_t>(layout_->max_rank),
+      .target_modules = layout_->target_suffixes,
+      .base_model = config_.base_model_name_or_path(),
+      .base_model_digest = base_model};
+}
+
+}  // namespace stockpot

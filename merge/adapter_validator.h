@@ -1,0 +1,67 @@
+// An AdapterValidator checks an adapter while its bytes arrive, before anything
+// of it becomes visible: the header against the strict safetensors rules and
+// the base model's modules, then every value for being finite.
+//
+// Holds the header (at most 1 MiB) and nothing of the data. Not thread-safe.
+
+#ifndef STOCKPOT_MERGE_ADAPTER_VALIDATOR_H_
+#define STOCKPOT_MERGE_ADAPTER_VALIDATOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+#include "base/digest.h"
+#include "formats/adapter_config.h"
+#include "formats/adapter_layout.h"
+#include "formats/finite_scanner.h"
+#include "formats/safetensors.h"
+#include "registry/adapter_store.h"
+
+namespace stockpot {
+
+class AdapterValidator {
+ public:
+  // `modules` must outlive the validator. `file_bytes` is the declared size.
+  // Errors: InvalidArgument or Unimplemented as AdapterConfig::Parse().
+  static absl::StatusOr<std::unique_ptr<AdapterValidator>> Create(
+      absl::string_view adapter_config, uint64_t file_bytes,
+      absl::Span<const BaseModule> modules);
+
+  // Takes the next bytes of the file. Errors: InvalidArgument or Unimplemented;
+  // the first wrong thing is named. After an error, no further call.
+  absl::Status Feed(absl::string_view bytes);
+
+  // What was found. Errors: InvalidArgument if bytes are missing.
+  absl::StatusOr<AdapterFacts> Finish(const Digest& base_model) const;
+
+ private:
+  AdapterValidator(AdapterConfig config, uint64_t file_bytes,
+                   absl::Span<const BaseModule> modules)
+      : config_(std::move(config)),
+        file_bytes_(file_bytes),
+        modules_(modules) {}
+
+  absl::Status FeedHeader(absl::string_view* bytes);
+
+  const AdapterConfig config_;
+  const uint64_t file_bytes_;
+  const absl::Span<const BaseModule> modules_;
+  std::string head_;           // First bytes, until the header is whole.
+  uint64_t header_bytes_ = 8;  // Bytes that head_ needs next.
+  bool knows_header_bytes_ = false;
+  std::optional<SafetensorsHeader> header_;
+  std::optional<AdapterLayout> layout_;
+  std::optional<FiniteScanner> scanner_;
+};
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_MERGE_ADAPTER_VALIDATOR_H_

@@ -1,0 +1,88 @@
+// A Recipe says which adapters to mix, how much of each on each module, and by
+// which method; in canonical form.
+//
+// Two requests that mean the same have equal recipes and equal digests:
+// repeated skills are added up, zero weights dropped, the rest ordered by
+// adapter digest, and patterns replaced by the weight of each module.
+// Immutable; no torch.
+
+#ifndef STOCKPOT_MERGE_RECIPE_H_
+#define STOCKPOT_MERGE_RECIPE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "base/digest.h"
+#include "formats/adapter_layout.h"
+
+namespace stockpot {
+
+enum class MergeMethod : uint8_t {
+  // DO NOT RENUMBER: the value is hashed into Recipe::digest().
+  kCat = 1,  // dW = sum_i w_i s_i B_i A_i, exact. arXiv:2410.13025.
+};
+
+// "cat", ...; as in the wire API.
+const char* MethodName(MergeMethod method);
+
+// Multiplies a skill's weight on the modules that `pattern` matches.
+struct ModuleWeight {
+  std::string pattern;  // See base/glob.h.
+  float weight = 1;
+};
+
+// A skill as a request writes it, its adapter resolved.
+struct SkillSpec {
+  Digest adapter;
+  float weight = 1;
+  // The last match wins.
+  std::vector<ModuleWeight> module_weights;
+};
+
+// A skill in canonical form.
+struct RecipeSkill {
+  Digest adapter;
+  // [modules]: what multiplies the adapter's own scaling. Not all zero.
+  std::vector<float> weights;
+};
+
+class Recipe {
+ public:
+  static constexpr size_t kMaxSkills = 64;
+  static constexpr size_t kMaxModuleWeights = 4096;
+  static constexpr float kMaxWeight = 100;
+
+  // The base model alone.
+  Recipe() = default;
+
+  // Canonicalises `skills` against the base model's `modules`.
+  //
+  // Errors: InvalidArgument naming the field: more than kMaxSkills, a weight
+  // that is not finite or beyond kMaxWeight, a bad pattern or one that matches
+  // no module.
+  static absl::StatusOr<Recipe> Create(absl::Span<const SkillSpec> skills,
+                                       MergeMethod method,
+                                       absl::Span<const BaseModule> modules,
+                                       const Digest& base_model);
+
+  bool is_base() const { return skills_.empty(); }
+  MergeMethod method() const { return method_; }
+  // By adapter digest, each once.
+  const std::vector<RecipeSkill>& skills() const { return skills_; }
+  // SHA-256 of the canonical form and the base model's digest: the key of
+  // composition and KV caches.
+  const Digest& digest() const { return digest_; }
+
+ private:
+  MergeMethod method_ = MergeMethod::kCat;
+  std::vector<RecipeSkill> skills_;
+  Digest digest_;
+};
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_MERGE_RECIPE_H_

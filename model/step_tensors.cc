@@ -1,0 +1,37 @@
+#include "model/step_tensors.h"
+
+#include <vector>
+
+#include <ATen/ops/tensor.h>
+
+#include "model/attention.h"
+
+namespace stockpot {
+
+StepTensors StepTensors::Of(const StepBatch& batch, at::Device device) {
+  std::vector<int32_t> mix;
+  std::vector<int32_t> sampled_mix;
+  std::vector<int64_t> sampled_rows;
+  mix.reserve(batch.token_ids.size());
+  for (const StepSequence& sequence : batch.sequences) {
+    mix.insert(mix.end(), sequence.num_rows, sequence.mix);
+    if (sequence.wants_logits) {
+      sampled_rows.push_back(sequence.first_row + sequence.num_rows - 1);
+      sampled_mix.push_back(sequence.mix);
+    }
+  }
+  StepTensors t;
+  t.token_ids = at::tensor(batch.token_ids, at::kInt).to(at::kLong);
+  t.positions = at::tensor(batch.positions, at::kInt).to(at::kLong);
+  t.slots = KvSlots(batch, device);
+  t.sampled_rows = at::tensor(sampled_rows, at::kLong).to(device);
+  t.mix = at::tensor(mix, at::kInt);
+  t.sampled_mix = at::tensor(sampled_mix, at::kInt);
+  if (device != at::kCPU) {
+    t.mix_on_device = t.mix.to(device, at::kLong);
+    t.sampled_mix_on_device = t.sampled_mix.to(device, at::kLong);
+  }
+  return t;
+}
+
+}  // namespace stockpot

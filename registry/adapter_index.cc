@@ -1,0 +1,350 @@
+#include "registry/adapter_index.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "rocksdb/db.h"
+#include "rocksdb/options.h"
+#include "rocksdb/status.h"
+
+#include "base/digest.h"
+#include "base/status_macros.h"
+#include "registry/adapter_ref.h"
+#include "registry/adapter_store.h"
+#include "registry/key_codec.h"
+#include "registry/record_codec.h"
+#include "registry/rocks_db.h"
+
+namespace stockpot {
+namespace {
+
+constexpr absl::string_view kReading = "read its index";
+
+rocksdb::ReadOptions Bounded(const rocksdb::Slice* lower,
+                             const rocksdb::Slice* upper) {
+  rocksdb::ReadOptions options;
+  options.iterate_lower_bound = lower;
+  options.iterate_upper_bound = upper;
+  return options;
+}
+
+// Of the last adapter that a page looked at; opaque to clients.
+std::string EncodeToken(const NameVersion& last) {
+  return absl::WebSafeBase64Escape(ManifestKey(last));
+}
+
+absl::StatusOr<NameVersion> ParseToken(absl::string_view token,
+                                       absl::string_view name_prefix) {
+  std::string key;
+  if (token.size() <= 1024 && absl::WebSafeBase64Unescape(token, &key)) {
+    if (std::optional<NameVersion> last = ParseManifestKey(key);
+        last.has_value() && ValidateName(last->name).ok() &&
+        ValidateVersion(last->version).ok() &&
+        absl::StartsWith(last->name, name_prefix)) {
+      return *std::move(last);
+    }
+  }
+  return absl::InvalidArgumentError(
+      "page_token is not one that this listing returned; pass "
+      "next_page_token back as it came, with the same name_prefix");
+}
+
+absl::Status ValidateListOptions(const ListOptions& options) {
+  if (options.page_size > kMaxPageSize) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_size is ", options.page_size, "; it must be in [0, ",
+                     kMaxPageSize, "]"));
+  }
+  // A prefix of a name is a name, but for its last character.
+  if (!options.name_prefix.empty() &&
+      (options.name_prefix.size() > kMaxNameBytes ||
+       !ValidateName(
+            absl::StrCat(options.name_prefix.substr(0, kMaxNameBytes - 1), "a"))
+            .ok())) {
+    return absl::InvalidArgumentError(
+        "name_prefix is not the start of an adapter name; a name has at most "
+        "128 of the characters a-z 0-9 . _ - and starts with a letter or a "
+        "digit");
+  }
+  return ValidateLabels(options.labels);
+}
+
+bool Matches(const AdapterIndex::Manifest& manifest, const Labels& labels) {
+  return std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
+    const auto it = manifest.labels().find(label.first);
+    return it != manifest.labels().end() && it->second == label.second;
+  });
+}
+
+}  // namespace
+
+RangeIterator::RangeIterator(rocksdb::DB& db, const KeyRange& range)
+    : lower_(ToSlice(range.begin)),
+      upper_(ToSlice(range.end)),
+      iterator_(db.NewIterator(Bounded(&lower_, &upper_))) {}
+
+absl::Status AdapterIndex::Check(const RangeIterator& it) {
+  return owner_->Convert(it->status(), kReading);
+}
+
+absl::StatusOr<bool> AdapterIndex::Get(absl::string_view key,
+                                       std::string* value) {
+  const rocksdb::Status status =
+      db_.Get(rocksdb::ReadOptions(), ToSlice(key), value);
+  if (status.IsNotFound()) {
+    return false;
+  }
+  RETURN_IF_ERROR(owner_->Convert(status, kReading));
+  return true;
+}
+
+absl::StatusOr<std::optional<AdapterIndex::Manifest>> AdapterIndex::Find(
+    const NameVersion& version) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(ManifestKey(version), &value));
+  if (!found) {
+    return std::nullopt;
+  }
+  return ParseManifest(value);
+}
+
+absl::StatusOr<std::optional<AdapterIndex::Manifest>> AdapterIndex::FindNewest(
+    absl::string_view name) {
+  RangeIterator it(db_, kManifestKeys);
+  it->SeekForPrev(AfterManifests(name));
+  RETURN_IF_ERROR(Check(it));
+  if (!it->Valid() || !absl::StartsWith(it.key(), ManifestPrefix(name))) {
+    return std::nullopt;
+  }
+  return ParseManifest(it.value());
+}
+
+absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> AdapterIndex::FindBlob(
+    const Digest& digest) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(BlobKey(digest), &value));
+  if (!found) {
+    return std::nullopt;
+  }
+  return ParseBlobHeader(value);
+}
+
+absl::StatusOr<std::vector<int64_t>> AdapterIndex::Versions(
+    absl::string_view name, size_t limit) {
+  std::vector<int64_t> versions;
+  const std::string prefix = ManifestPrefix(name);
+  RangeIterator it(db_, kManifestKeys);
+  for (it->Seek(prefix); it->Valid() && absl::StartsWith(it.key(), prefix) &&
+                         versions.size() < limit;
+       it->Next()) {
+    if (std::optional<NameVersion> key = ParseManifestKey(it.key())) {
+      versions.push_back(key->version);
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return versions;
+}
+
+absl::StatusOr<std::vector<NameVersion>> AdapterIndex::NamesOf(
+    const Digest& digest, size_t limit) {
+  std::vector<NameVersion> names;
+  const std::string prefix = ReferencePrefix(digest);
+  RangeIterator it(db_, kReferenceKeys);
+  for (it->Seek(prefix); it->Valid() && absl::StartsWith(it.key(), prefix) &&
+                         names.size() < limit;
+       it->Next()) {
+    if (std::optional<NameVersion> key = ParseReferenceKey(it.key())) {
+      names.push_back(*std::move(key));
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return names;
+}
+
+absl::StatusOr<std::vector<AdapterIndex::Alias>> AdapterIndex::AliasesOf(
+    absl::string_view name) {
+  std::vector<Alias> aliases;
+  const std::string prefix = AliasPrefix(name);
+  RangeIterator it(db_, kAliasKeys);
+  for (it->Seek(prefix); it->Valid() && absl::StartsWith(it.key(), prefix);
+       it->Next()) {
+    storage::v1::AliasTarget target;
+    std::optional<std::string> alias = ParseAliasKey(it.key());
+    if (alias.has_value() &&
+        target.ParseFromArray(it.value().data(),
+                              static_cast<int>(it.value().size()))) {
+      aliases.push_back({*std::move(alias), target.version()});
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return aliases;
+}
+
+absl::Status AdapterIndex::NotFound(const AdapterRef& ref) {
+  constexpr size_t kShown = 8;
+  if (ref.digest.has_value()) {
+    return absl::NotFoundError(
+        absl::StrCat("no adapter with digest ", ref.ToString(), " is stored"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<int64_t> versions,
+                   Versions(ref.name, kShown + 1));
+  if (versions.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("adapter \"", ref.ToString(),
+                     "\" is not stored: no adapter is named \"", ref.name,
+                     "\"; register it, or list adapters to see their names"));
+  }
+  ASSIGN_OR_RETURN(std::vector<Alias> aliases, AliasesOf(ref.name));
+  const bool more_aliases = aliases.size() > kShown;
+  aliases.resize(std::min(aliases.size(), kShown));
+  const auto begin = versions.begin();
+  return absl::NotFoundError(absl::StrCat(
+      "adapter \"", ref.ToString(), "\" is not stored; \"", ref.name,
+      "\" has versions ",
+      absl::StrJoin(begin, begin + std::min(versions.size(), kShown), ", "),
+      versions.size() > kShown ? ", ..." : "",
+      aliases.empty() ? " and no aliases" : " and aliases ",
+      absl::StrJoin(aliases, ", ",
+                    [](std::string* out, const Alias& alias) {
+                      absl::StrAppend(out, alias.alias, " (version ",
+                                      alias.version, ")");
+                    }),
+      more_aliases ? ", ..." : ""));
+}
+
+absl::StatusOr<AdapterIndex::Manifest> AdapterIndex::Locate(
+    const AdapterRef& ref) {
+  std::optional<Manifest> manifest;
+  if (ref.digest.has_value()) {
+    ASSIGN_OR_RETURN(const std::vector<NameVersion> names,
+                     NamesOf(*ref.digest, 1));
+    if (!names.empty()) {
+      ASSIGN_OR_RETURN(manifest, Find(names.front()));
+    }
+  } else if (!ref.alias.empty()) {
+    std::string value;
+    storage::v1::AliasTarget target;
+    ASSIGN_OR_RETURN(const bool found,
+                     Get(AliasKey(ref.name, ref.alias), &value));
+    if (found && target.ParseFromString(value)) {
+      ASSIGN_OR_RETURN(manifest, Find({ref.name, target.version()}));
+    }
+  } else if (ref.version != 0) {
+    ASSIGN_OR_RETURN(manifest, Find({ref.name, ref.version}));
+  } else {
+    ASSIGN_OR_RETURN(manifest, FindNewest(ref.name));
+  }
+  if (!manifest.has_value()) {
+    return NotFound(ref);
+  }
+  return *std::move(manifest);
+}
+
+absl::StatusOr<AdapterRecord> AdapterIndex::Load(const Manifest& manifest) {
+  ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(manifest));
+  ASSIGN_OR_RETURN(std::optional<BlobHeader> header, FindBlob(record.digest));
+  if (!header.has_value()) {
+    return absl::DataLossError(
+        "the registry could not read an adapter: its header is missing; "
+        "upload the adapter again");
+  }
+  record.adapter_config = std::move(*header->mutable_adapter_config());
+  // No card is the empty card.
+  RETURN_IF_ERROR(
+      Get(CardKey({record.name, record.version}), &record.card).status());
+  ASSIGN_OR_RETURN(const std::vector<Alias> aliases, AliasesOf(record.name));
+  for (const Alias& alias : aliases) {
+    if (alias.version == record.version) {
+      record.aliases.push_back(alias.alias);
+    }
+  }
+  return record;
+}
+
+absl::StatusOr<AdapterRecord> AdapterIndex::Summarise(const Manifest& manifest,
+                                                      AliasCache* cache) {
+  ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(manifest));
+  if (cache->name != record.name) {
+    ASSIGN_OR_RETURN(cache->aliases, AliasesOf(record.name));
+    cache->name = record.name;
+  }
+  for (const Alias& alias : cache->aliases) {
+    if (alias.version == record.version) {
+      record.aliases.push_back(alias.alias);
+    }
+  }
+  return record;
+}
+
+absl::StatusOr<AdapterPage> AdapterIndex::List(
+    const ListOptions& options,
+    const std::function<bool(const Digest&)>& is_damaged) {
+  // What a page may cost, whatever the labels filter out.
+  constexpr size_t kMaxLookedAt = 10000;
+  constexpr size_t kMaxPageBytes = size_t{2} << 20;
+
+  RETURN_IF_ERROR(ValidateListOptions(options));
+  const size_t page_size =
+      options.page_size == 0 ? kDefaultPageSize : options.page_size;
+  const std::string prefix =
+      absl::StrCat(kManifestKeys.begin, options.name_prefix);
+  RangeIterator it(db_, kManifestKeys);
+  if (options.page_token.empty()) {
+    it->Seek(prefix);
+  } else {
+    ASSIGN_OR_RETURN(const NameVersion last,
+                     ParseToken(options.page_token, options.name_prefix));
+    // One NUL more than the key is its successor.
+    it->Seek(options.all_versions
+                 ? absl::StrCat(ManifestKey(last), absl::string_view("\0", 1))
+                 : AfterManifests(last.name));
+  }
+
+  AdapterPage page;
+  AliasCache cache;
+  NameVersion last;
+  size_t looked_at = 0;
+  size_t bytes = 0;
+  for (; it->Valid() && absl::StartsWith(it.key(), prefix); it->Next()) {
+    if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
+        bytes >= kMaxPageBytes) {
+      page.next_page_token = EncodeToken(last);
+      break;
+    }
+    std::optional<NameVersion> key = ParseManifestKey(it.key());
+    if (key.has_value() && !options.all_versions) {
+      it->SeekForPrev(AfterManifests(key->name));
+      RETURN_IF_ERROR(Check(it));
+      key = it->Valid() ? ParseManifestKey(it.key()) : std::nullopt;
+    }
+    if (!key.has_value()) {
+      return absl::DataLossError("the registry's index is damaged");
+    }
+    ++looked_at;
+    last = *std::move(key);
+    ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(it.value()));
+    if (Matches(manifest, options.labels)) {
+      bytes += it.value().size();
+      ASSIGN_OR_RETURN(AdapterRecord record, Summarise(manifest, &cache));
+      record.damaged = is_damaged(record.digest);
+      page.records.push_back(std::move(record));
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return page;
+}
+
+}  // namespace stockpot

@@ -1,0 +1,81 @@
+// The keys of the registry in RocksDB, and nothing else. See
+// docs/formats/registry.md. Numbers are big-endian, so that keys sort by them;
+// names hold no byte below '-', so that NUL ends them and keeps their order.
+// Free functions; thread-safe.
+
+#ifndef STOCKPOT_REGISTRY_KEY_CODEC_H_
+#define STOCKPOT_REGISTRY_KEY_CODEC_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+#include "base/digest.h"
+
+namespace stockpot {
+
+struct NameVersion {
+  std::string name;
+  int64_t version = 0;
+
+  bool operator==(const NameVersion&) const = default;
+};
+
+struct ChunkId {
+  uint64_t upload_id = 0;
+  uint32_t index = 0;
+
+  bool operator==(const ChunkId&) const = default;
+};
+
+// Every key of a kind starts with its prefix and sorts before its end.
+struct KeyRange {
+  absl::string_view begin;
+  absl::string_view end;
+};
+inline constexpr KeyRange kAliasKeys = {"a/", "a0"};
+inline constexpr KeyRange kBlobKeys = {"b/", "b0"};
+inline constexpr KeyRange kChunkKeys = {"c/", "c0"};
+inline constexpr KeyRange kReferenceKeys = {"d/", "d0"};
+inline constexpr KeyRange kManifestKeys = {"n/", "n0"};
+inline constexpr KeyRange kChunkSizeKeys = {"s/", "s0"};
+inline constexpr absl::string_view kFormatKey = "f/version";
+
+std::string AliasKey(absl::string_view name, absl::string_view alias);
+// All aliases of `name` start with this.
+std::string AliasPrefix(absl::string_view name);
+std::string BlobKey(const Digest& digest);
+std::string ChunkKey(ChunkId chunk);
+std::string ChunkSizeKey(ChunkId chunk);
+std::string ReferenceKey(const Digest& digest, const NameVersion& version);
+// All references to `digest` start with this.
+std::string ReferencePrefix(const Digest& digest);
+std::string ManifestKey(const NameVersion& version);
+// All versions of `name` start with this.
+std::string ManifestPrefix(absl::string_view name);
+// Sorts after all versions of `name` and before those of the next name.
+std::string AfterManifests(absl::string_view name);
+std::string CardKey(const NameVersion& version);
+
+// The reverse; nullopt for a key of another kind or shape.
+std::optional<NameVersion> ParseManifestKey(absl::string_view key);
+std::optional<Digest> ParseBlobKey(absl::string_view key);
+std::optional<ChunkId> ParseChunkSizeKey(absl::string_view key);
+// The name and version that a reference key holds.
+std::optional<NameVersion> ParseReferenceKey(absl::string_view key);
+// The alias that a key under AliasPrefix(name) holds.
+std::optional<std::string> ParseAliasKey(absl::string_view key);
+
+// Four bytes, most significant first: the value at ChunkSizeKey().
+std::string EncodeSize(uint32_t size);
+std::optional<uint32_t> ParseSize(absl::string_view bytes);
+
+// The 32 bytes of a digest, as keys and values hold them.
+std::string EncodeDigest(const Digest& digest);
+std::optional<Digest> ParseDigest(absl::string_view bytes);
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_REGISTRY_KEY_CODEC_H_

@@ -1,0 +1,140 @@
+// stockpotd: keeps one base model resident and serves recipes of skills.
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+#include "base/log.h"
+#include "server/daemon.h"
+
+ABSL_FLAG(std::string, model, "",
+          "Hugging Face directory of the base model: config.json, safetensors, "
+          "tokenizer. Required.");
+ABSL_FLAG(std::string, registry, "",
+          "Directory of the adapter registry; made if absent. Required.");
+ABSL_FLAG(std::string, listen, "0.0.0.0:50051", "Address of the gRPC port.");
+ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9090",
+          "Address of the port that answers GET /metrics.");
+ABSL_FLAG(std::string, dtype, "bfloat16",
+          "What the model runs in: bfloat16 or float32.");
+ABSL_FLAG(std::string, device, "cpu", "cpu, or cuda[:N] in a CUDA build.");
+ABSL_FLAG(int32_t, threads, 0, "Threads of the model; 0: one per core.");
+ABSL_FLAG(int32_t, max_running, 64, "Sequences in one step, at most.");
+ABSL_FLAG(int32_t, max_queued, 256,
+          "Sequences accepted and not yet running; one more is refused with "
+          "RESOURCE_EXHAUSTED.");
+ABSL_FLAG(int32_t, max_step_tokens, 512,
+          "Tokens read in one step; long prompts are read in such chunks.");
+ABSL_FLAG(int32_t, max_context_tokens, 0,
+          "Prompt and answer together; 0: what the model was made for.");
+ABSL_FLAG(int64_t, kv_cache_bytes, int64_t{1} << 30,
+          "Keys and values of all running sequences.");
+ABSL_FLAG(int64_t, adapter_cache_bytes, int64_t{1} << 30,
+          "Decoded adapters in memory.");
+ABSL_FLAG(int64_t, composition_cache_bytes, int64_t{64} << 20,
+          "Mixing coefficients of recent recipes.");
+ABSL_FLAG(int64_t, registry_max_bytes, 0,
+          "Bytes of all stored adapters; 0: as the disk allows.");
+ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
+          "An upload that is silent for so long is cut.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
+          "How long running calls may go on after SIGTERM.");
+
+namespace {
+
+stockpot::DaemonOptions OptionsFromFlags() {
+  return {
+      .model = absl::GetFlag(FLAGS_model),
+      .registry = absl::GetFlag(FLAGS_registry),
+      .listen = absl::GetFlag(FLAGS_listen),
+      .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
+      .dtype = absl::GetFlag(FLAGS_dtype),
+      .device = absl::GetFlag(FLAGS_device),
+      .num_threads = absl::GetFlag(FLAGS_threads),
+      .max_running = absl::GetFlag(FLAGS_max_running),
+      .max_queued = absl::GetFlag(FLAGS_max_queued),
+      .max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens),
+      .max_context_tokens = absl::GetFlag(FLAGS_max_context_tokens),
+      .kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes),
+      .adapter_cache_bytes = absl::GetFlag(FLAGS_adapter_cache_bytes),
+      .composition_cache_bytes = absl::GetFlag(FLAGS_composition_cache_bytes),
+      .registry_max_bytes = absl::GetFlag(FLAGS_registry_max_bytes),
+      .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout)};
+}
+
+int Fail(const absl::Status& status) {
+  stockpot::Log(stockpot::Severity::kError, "cannot start",
+                {{"error", std::string(status.message())}});
+  std::fprintf(stderr, "stockpotd: %s\n",
+               std::string(status.message()).c_str());
+  return 1;
+}
+
+// Waits for SIGTERM or SIGINT. REQUIRES: both are blocked in every thread.
+void WaitForSignal(const sigset_t& signals) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+  stockpot::Log(stockpot::Severity::kInfo, "draining",
+                {{"signal", absl::StrCat(signal)}});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "keeps one base model resident and serves recipes of LoRA skills.\n"
+      "  stockpotd --model=DIR --registry=DIR [flags]");
+  absl::ParseCommandLine(argc, argv);
+  // Code that oneDNN has compiled for shapes it met; its default of 1024
+  // entries would grow to hundreds of megabytes. Read when libtorch first uses
+  // it.
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", /*overwrite=*/0);
+  setenv("LRU_CACHE_CAPACITY", "128", /*overwrite=*/0);
+  // Before any thread starts, so that only the main thread sees them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  if (absl::GetFlag(FLAGS_model).empty() ||
+      absl::GetFlag(FLAGS_registry).empty()) {
+    return Fail(absl::InvalidArgumentError(
+        "--model and --registry are required; see --help"));
+  }
+  absl::StatusOr<std::unique_ptr<stockpot::Daemon>> daemon =
+      stockpot::Daemon::Start(OptionsFromFlags());
+  if (!daemon.ok()) {
+    return Fail(daemon.status());
+  }
+  if (const absl::Status status = (*daemon)->Load(); !status.ok()) {
+    return Fail(status);
+  }
+  WaitForSignal(signals);
+  // A second signal does not wait for anybody.
+  std::thread([signals] {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    _exit(1);
+  }).detach();
+  const int32_t cut =
+      (*daemon)->Drain(absl::Now() + absl::GetFlag(FLAGS_drain_timeout));
+  stockpot::Log(stockpot::Severity::kInfo, "drained",
+                {{"calls_cut", absl::StrCat(cut)}});
+  daemon->reset();
+  return 0;
+}

@@ -1,0 +1,223 @@
+#include "server/registry_service.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/status_macros.h"
+#include "registry/adapter_ref.h"
+#include "server/adapter_proto.h"
+#include "server/download_reactor.h"
+#include "server/grpc_status.h"
+#include "server/unary.h"
+#include "server/upload_reactor.h"
+
+namespace stockpot {
+
+namespace {
+
+// A stream that ends before it begins.
+class EndedReadReactor
+    : public grpc::ServerReadReactor<v1::RegisterAdapterRequest> {
+ public:
+  explicit EndedReadReactor(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+absl::Status Get(const std::string& name, AdapterStore* store,
+                 v1::Adapter* response) {
+  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
+  ASSIGN_OR_RETURN(const AdapterRecord record, store->Get(ref));
+  *response = ToWire(record);
+  return absl::OkStatus();
+}
+
+absl::Status List(const v1::ListAdaptersRequest& request, AdapterStore* store,
+                  v1::ListAdaptersResponse* response) {
+  ListOptions options;
+  options.name_prefix = request.name_prefix();
+  options.labels.insert(request.labels().begin(), request.labels().end());
+  options.all_versions = request.all_versions();
+  options.page_size = request.page_size();
+  options.page_token = request.page_token();
+  ASSIGN_OR_RETURN(const AdapterPage page, store->List(options));
+  for (const AdapterRecord& record : page.records) {
+    *response->add_adapters() = ToWire(record);
+  }
+  response->set_next_page_token(page.next_page_token);
+  return absl::OkStatus();
+}
+
+// Without a mask every field that is set is written.
+absl::StatusOr<AdapterUpdate> ToUpdate(
+    const v1::UpdateAdapterRequest& request) {
+  AdapterUpdate update;
+  const auto set_labels = [&] {
+    update.labels.emplace(request.labels().begin(), request.labels().end());
+  };
+  if (!request.has_update_mask()) {
+    if (request.labels_size() > 0) set_labels();
+    if (!request.description().empty()) {
+      update.description = request.description();
+    }
+    if (!request.card().empty()) update.card = request.card();
+    return update;
+  }
+  for (const std::string& path : request.update_mask().paths()) {
+    if (path == "labels") {
+      set_labels();
+    } else if (path == "description") {
+      update.description = request.description();
+    } else if (path == "card") {
+      update.card = request.card();
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("update_mask names \"", path.substr(0, 64),
+                       "\"; expected labels, description or card"));
+    }
+  }
+  return update;
+}
+
+absl::Status Update(const v1::UpdateAdapterRequest& request,
+                    AdapterStore* store, v1::Adapter* response) {
+  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(request.adapter()));
+  ASSIGN_OR_RETURN(const AdapterUpdate update, ToUpdate(request));
+  ASSIGN_OR_RETURN(const AdapterRecord record, store->Update(ref, update));
+  *response = ToWire(record);
+  return absl::OkStatus();
+}
+
+absl::Status SetAliasOf(const v1::SetAliasRequest& request, AdapterStore* store,
+                        v1::Adapter* response) {
+  ASSIGN_OR_RETURN(
+      const AdapterRecord record,
+      store->SetAlias(request.name(), request.alias(), request.version()));
+  *response = ToWire(record);
+  return absl::OkStatus();
+}
+
+absl::Status Delete(const std::string& name, AdapterStore* store) {
+  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
+  return store->Delete(ref);
+}
+
+}  // namespace
+
+template <typename Work>
+grpc::ServerUnaryReactor* RegistryService::Run(
+    grpc::CallbackServerContext* context, const char* method, Work work) {
+  return RunUnary(
+      context, pool_, metrics_, method, [this, work = std::move(work)] {
+        const Serving* serving = serving_->load();
+        return serving == nullptr ? ModelIsLoading() : work(serving->store);
+      });
+}
+
+grpc::ServerReadReactor<v1::RegisterAdapterRequest>*
+RegistryService::RegisterAdapter(grpc::CallbackServerContext* context,
+                                 v1::RegisterAdapterResponse* response) {
+  const Serving* serving = serving_->load();
+  if (serving == nullptr) {
+    metrics_->CountRequest("RegisterAdapter", absl::StatusCode::kUnavailable);
+    return new EndedReadReactor(ToGrpcStatus(ModelIsLoading()));
+  }
+  return new UploadReactor(context, *serving, pool_, idle_, response);
+}
+
+grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
+RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
+                                 const v1::DownloadAdapterRequest* request) {
+  const Serving* serving = serving_->load();
+  if (serving == nullptr) {
+    metrics_->CountRequest("DownloadAdapter", absl::StatusCode::kUnavailable);
+    return new EndedWriteReactor<v1::DownloadAdapterResponse>(
+        ToGrpcStatus(ModelIsLoading()));
+  }
+  return new DownloadReactor(*serving, pool_, request->adapter());
+}
+
+grpc::ServerUnaryReactor* RegistryService::GetAdapter(
+    grpc::CallbackServerContext* context, const v1::GetAdapterRequest* request,
+    v1::Adapter* response) {
+  return Run(context, "GetAdapter", [=](AdapterStore* store) {
+    return Get(request->adapter(), store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::ListAdapters(
+    grpc::CallbackServerContext* context,
+    const v1::ListAdaptersRequest* request,
+    v1::ListAdaptersResponse* response) {
+  return Run(context, "ListAdapters", [=](AdapterStore* store) {
+    return List(*request, store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::UpdateAdapter(
+    grpc::CallbackServerContext* context,
+    const v1::UpdateAdapterRequest* request, v1::Adapter* response) {
+  return Run(context, "UpdateAdapter", [=](AdapterStore* store) {
+    return Update(*request, store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::SetAlias(
+    grpc::CallbackServerContext* context, const v1::SetAliasRequest* request,
+    v1::Adapter* response) {
+  return Run(context, "SetAlias", [=](AdapterStore* store) {
+    return SetAliasOf(*request, store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteAlias(
+    grpc::CallbackServerContext* context, const v1::DeleteAliasRequest* request,
+    v1::DeleteAliasResponse* /*response*/) {
+  return Run(context, "DeleteAlias", [=](AdapterStore* store) {
+    return store->DeleteAlias(request->name(), request->alias());
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteAdapter(
+    grpc::CallbackServerContext* context,
+    const v1::DeleteAdapterRequest* request,
+    v1::DeleteAdapterResponse* /*response*/) {
+  return Run(context, "DeleteAdapter", [=](AdapterStore* store) {
+    return Delete(request->adapter(), store);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::SaveRecipe(
+    grpc::CallbackServerContext* context,
+    const v1::SaveRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
+  return EndNotBuilt(context, "SaveRecipe");
+}
+
+grpc::ServerUnaryReactor* RegistryService::GetRecipe(
+    grpc::CallbackServerContext* context,
+    const v1::GetRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
+  return EndNotBuilt(context, "GetRecipe");
+}
+
+grpc::ServerUnaryReactor* RegistryService::ListRecipes(
+    grpc::CallbackServerContext* context,
+    const v1::ListRecipesRequest* /*request*/,
+    v1::ListRecipesResponse* /*response*/) {
+  return EndNotBuilt(context, "ListRecipes");
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteRecipe(
+    grpc::CallbackServerContext* context,
+    const v1::DeleteRecipeRequest* /*request*/,
+    v1::DeleteRecipeResponse* /*response*/) {
+  return EndNotBuilt(context, "DeleteRecipe");
+}
+
+grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
+RegistryService::ExportRecipe(grpc::CallbackServerContext* /*context*/,
+                              const v1::ExportRecipeRequest* /*request*/) {
+  return new EndedWriteReactor<v1::DownloadAdapterResponse>(
+      NotBuiltYet("ExportRecipe"));
+}
+
+}  // namespace stockpot

@@ -1,0 +1,123 @@
+#include "base/charged_cache.h"
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "tests/testing/status_matchers.h"
+
+namespace stockpot {
+namespace {
+
+using ::stockpot::testing::IsOk;
+using ::stockpot::testing::StatusIs;
+using ::testing::_;
+
+using Cache = ChargedCache<std::string, std::string>;
+
+Cache::Builder Build(std::string value, int64_t charge) {
+  return [=]() -> absl::StatusOr<Cache::Built> {
+    return Cache::Built{std::make_shared<const std::string>(value), charge};
+  };
+}
+
+TEST(ChargedCacheTest, ReturnsTheSameValueWithoutBuildingAgain) {
+  Cache cache(10);
+  bool hit = true;
+  const auto first = cache.GetOrBuild("k", Build("v", 1), &hit);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_FALSE(hit);
+  const auto second = cache.GetOrBuild("k", Build("other", 1), &hit);
+  EXPECT_TRUE(hit);
+  EXPECT_EQ(*first, *second);
+}
+
+TEST(ChargedCacheTest, EvictsTheLeastRecentlyUsedToStayWithinItsCapacity) {
+  Cache cache(3);
+  ASSERT_THAT(cache.GetOrBuild("a", Build("a", 1)), IsOk());
+  ASSERT_THAT(cache.GetOrBuild("b", Build("b", 1)), IsOk());
+  ASSERT_THAT(cache.GetOrBuild("a", Build("x", 1)), IsOk());  // Touches a.
+  ASSERT_THAT(cache.GetOrBuild("c", Build("c", 2)), IsOk());
+  EXPECT_EQ(cache.Stats().charge, 3);
+  EXPECT_EQ(cache.Stats().evictions, 1);
+  bool hit = false;
+  ASSERT_THAT(cache.GetOrBuild("a", Build("new", 1), &hit), IsOk());
+  EXPECT_TRUE(hit);
+}
+
+TEST(ChargedCacheTest, HeldValueIsNotEvictedAndCountsAsPinned) {
+  Cache cache(1);
+  const auto held = cache.GetOrBuild("held", Build("v", 1));
+  ASSERT_THAT(held, IsOk());
+  const auto other = cache.GetOrBuild("other", Build("w", 1));
+  EXPECT_EQ(cache.Stats().pinned_charge, 2);
+  EXPECT_EQ(cache.Stats().charge, 2);
+  EXPECT_EQ(**held, "v");
+}
+
+TEST(ChargedCacheTest, ReleasedValueIsEvictedAtTheNextUse) {
+  Cache cache(1);
+  {
+    const auto a = cache.GetOrBuild("a", Build("v", 1));
+    const auto b = cache.GetOrBuild("b", Build("w", 1));
+    EXPECT_EQ(cache.Stats().charge, 2);
+  }
+  ASSERT_THAT(cache.GetOrBuild("b", Build("x", 1)), IsOk());
+  EXPECT_EQ(cache.Stats().charge, 1);
+  EXPECT_EQ(cache.Stats().pinned_charge, 0);
+}
+
+TEST(ChargedCacheTest, FailedBuildIsReportedAndNotRemembered) {
+  Cache cache(1);
+  EXPECT_THAT(cache.GetOrBuild("k",
+                               []() -> absl::StatusOr<Cache::Built> {
+                                 return absl::NotFoundError("gone");
+                               }),
+              StatusIs(absl::StatusCode::kNotFound, "gone"));
+  EXPECT_THAT(cache.GetOrBuild("k", Build("v", 1)), IsOk());
+}
+
+TEST(ChargedCacheTest, ConcurrentCallersShareOneBuild) {
+  Cache cache(1);
+  std::atomic<int> builds{0};
+  std::atomic<bool> go{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      while (!go) {
+        std::this_thread::yield();
+      }
+      const auto value =
+          cache.GetOrBuild("k", [&]() -> absl::StatusOr<Cache::Built> {
+            ++builds;
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            return Cache::Built{std::make_shared<const std::string>("v"), 1};
+          });
+      ASSERT_THAT(value, IsOk());
+      EXPECT_EQ(**value, "v");
+    });
+  }
+  go = true;
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(builds, 1);
+  EXPECT_EQ(cache.Stats().misses, 1);
+  EXPECT_EQ(cache.Stats().hits, 7);
+}
+
+TEST(ChargedCacheTest, ZeroCapacityKeepsNothingThatNobodyHolds) {
+  Cache cache(0);
+  ASSERT_THAT(cache.GetOrBuild("a", Build("v", 1)), IsOk());
+  bool hit = true;
+  ASSERT_THAT(cache.GetOrBuild("b", Build("v", 1)), IsOk());
+  ASSERT_THAT(cache.GetOrBuild("a", Build("v", 1), &hit), IsOk());
+  EXPECT_FALSE(hit);
+}
+
+}  // namespace
+}  // namespace stockpot

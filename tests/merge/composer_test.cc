@@ -1,0 +1,296 @@
+#include "merge/composer.h"
+
+#include <atomic>
+#include <barrier>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "base/mutex.h"
+#include "base/sha256.h"
+#include "tests/testing/status_matchers.h"
+
+namespace stockpot {
+namespace {
+
+using ::stockpot::testing::IsOk;
+using ::stockpot::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kBytes = 100;  // Of every adapter.
+
+Digest Named(const std::string& name) { return Sha256::Of(name); }
+
+std::vector<BaseModule> Modules() {
+  return {{"layers.0.q", 8, 8, false},
+          {"layers.0.v", 8, 8, false},
+          {"lm_head", 8, 16, true}};
+}
+
+// Adapters that exist for as long as the test says; counts what was asked.
+class FakeSource : public AdapterSource {
+ public:
+  void Add(const std::string& name, std::vector<float> scales) {
+    MutexLock lock(&mu_);
+    scales_[Named(name)] = std::move(scales);
+  }
+  void FailWith(absl::Status status) {
+    MutexLock lock(&mu_);
+    failure_ = std::move(status);
+  }
+  void SetLoadTime(absl::Duration time) { load_time_ = time; }
+  int loads() const { return loads_; }
+  // Adapters that anybody holds.
+  static int num_alive() { return alive_; }
+
+  absl::StatusOr<int64_t> ResidentBytes(const Digest& digest) override {
+    MutexLock lock(&mu_);
+    if (!scales_.contains(digest)) return absl::NotFoundError("no adapter");
+    return kBytes;
+  }
+
+  absl::StatusOr<std::shared_ptr<const Adapter>> Load(
+      const Digest& digest) override {
+    ++loads_;
+    absl::SleepFor(load_time_);
+    MutexLock lock(&mu_);
+    if (!failure_.ok()) return failure_;
+    ++alive_;
+    std::shared_ptr<Adapter> adapter(new Adapter, [](Adapter* a) {
+      --alive_;
+      delete a;
+    });
+    adapter->digest = digest;
+    adapter->scales = scales_.at(digest);
+    adapter->bytes = kBytes;
+    return adapter;
+  }
+
+ private:
+  static inline std::atomic<int> alive_ = 0;
+  std::atomic<int> loads_ = 0;
+  absl::Duration load_time_ = absl::ZeroDuration();
+  Mutex mu_;
+  std::map<Digest, std::vector<float>> scales_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+};
+
+Recipe MakeRecipe(const std::vector<SkillSpec>& skills) {
+  auto recipe =
+      Recipe::Create(skills, MergeMethod::kCat, Modules(), Named("base"));
+  EXPECT_THAT(recipe, IsOk());
+  return *recipe;
+}
+
+Recipe OnlySkill(const std::string& name, float weight = 1) {
+  return MakeRecipe({{Named(name), weight, {}}});
+}
+
+class ComposerTest : public ::testing::Test {
+ protected:
+  ComposerTest() {
+    for (int i = 0; i < 10; ++i) {
+      source_.Add(absl::StrCat(i), {2, 0.5f, 0});
+    }
+  }
+
+  Composer MakeComposer(int64_t adapters, int64_t compositions = 1 << 20) {
+    return Composer(&source_,
+                    {.adapter_cache_bytes = adapters * kBytes,
+                     .composition_cache_bytes = compositions},
+                    nullptr);
+  }
+
+  FakeSource source_;
+};
+
+TEST_F(ComposerTest, TheBaseNeedsNoComposition) {
+  Composer composer = MakeComposer(4);
+  const auto result = composer.Compose(Recipe());
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->composition, nullptr);
+  EXPECT_TRUE(result->hit);
+  EXPECT_EQ(source_.loads(), 0);
+}
+
+TEST_F(ComposerTest, CoefficientsAreWeightTimesScaling) {
+  Composer composer = MakeComposer(4);
+  const Recipe recipe =
+      MakeRecipe({{Named("1"), 3, {{"**.v", -2}}}, {Named("2"), 0.5f, {}}});
+  const auto result = composer.Compose(recipe);
+  ASSERT_THAT(result, IsOk());
+  const Composition& composition = *result->composition;
+  EXPECT_EQ(composition.recipe, recipe.digest());
+  ASSERT_EQ(composition.skills.size(), 2);
+  for (const ComposedSkill& skill : composition.skills) {
+    if (skill.adapter->digest == Named("1")) {
+      EXPECT_THAT(*skill.coefficients, ElementsAre(6, -3, 0));
+    } else {
+      EXPECT_EQ(skill.adapter->digest, Named("2"));
+      EXPECT_THAT(*skill.coefficients, ElementsAre(1, 0.25f, 0));
+    }
+  }
+}
+
+TEST_F(ComposerTest, SecondCallIsAHitAndLoadsNothing) {
+  Composer composer = MakeComposer(4);
+  const Recipe recipe = OnlySkill("1");
+  EXPECT_FALSE(composer.Compose(recipe)->hit);
+  const auto again = composer.Compose(recipe);
+  EXPECT_TRUE(again->hit);
+  EXPECT_EQ(source_.loads(), 1);
+  EXPECT_EQ(composer.AdapterStats().hits, 1);
+  EXPECT_EQ(composer.AdapterStats().misses, 1);
+  EXPECT_EQ(composer.CompositionStats().hits, 1);
+  EXPECT_EQ(composer.CompositionStats().misses, 1);
+}
+
+TEST_F(ComposerTest, ANewRecipeOverResidentAdaptersLoadsNothing) {
+  Composer composer = MakeComposer(4);
+  ASSERT_THAT(composer.Compose(OnlySkill("1")), IsOk());
+  ASSERT_THAT(composer.Compose(OnlySkill("2")), IsOk());
+  const auto mix = composer.Compose(
+      MakeRecipe({{Named("1"), 0.5f, {}}, {Named("2"), 0.5f, {}}}));
+  ASSERT_THAT(mix, IsOk());
+  EXPECT_FALSE(mix->hit);  // Its coefficients were built.
+  EXPECT_EQ(source_.loads(), 2);
+}
+
+TEST_F(ComposerTest, ManyThreadsLoadAnAdapterOnce) {
+  source_.SetLoadTime(absl::Milliseconds(50));
+  Composer composer = MakeComposer(4);
+  constexpr int kThreads = 16;
+  std::barrier barrier(kThreads);
+  std::atomic<int> misses = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      barrier.arrive_and_wait();
+      const auto result =
+          composer.Compose(OnlySkill("1", i % 2 == 0 ? 1.0f : 2.0f));
+      ASSERT_THAT(result, IsOk());
+      EXPECT_EQ(result->composition->skills[0].adapter->digest, Named("1"));
+      misses += result->hit ? 0 : 1;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(source_.loads(), 1);
+  EXPECT_EQ(composer.CompositionStats().misses, 2);
+  EXPECT_GE(misses, 1);
+}
+
+TEST_F(ComposerTest, LeastRecentlyUsedAdapterIsEvicted) {
+  Composer composer = MakeComposer(2);
+  for (const char* name : {"1", "2", "1", "3"}) {
+    ASSERT_THAT(composer.Compose(OnlySkill(name)), IsOk());
+  }
+  EXPECT_EQ(source_.loads(), 3);
+  EXPECT_EQ(composer.AdapterStats().evictions, 1);
+  EXPECT_EQ(composer.AdapterStats().charge, 2 * kBytes);
+  ASSERT_THAT(composer.Compose(OnlySkill("1")), IsOk());
+  EXPECT_EQ(source_.loads(), 3);  // Still there.
+  ASSERT_THAT(composer.Compose(OnlySkill("2")), IsOk());
+  EXPECT_EQ(source_.loads(), 4);  // Was evicted.
+}
+
+TEST_F(ComposerTest, CachedCompositionPinsNoAdapter) {
+  const int before = FakeSource::num_alive();
+  Composer composer = MakeComposer(1);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_THAT(composer.Compose(OnlySkill(absl::StrCat(i))), IsOk());
+  }
+  EXPECT_EQ(composer.CompositionStats().entries, 5);
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, 0);
+  EXPECT_EQ(FakeSource::num_alive() - before, 1);
+}
+
+TEST_F(ComposerTest, AdapterOfARunningCallIsNotEvicted) {
+  Composer composer = MakeComposer(3);
+  auto held = composer.Compose(OnlySkill("1"));
+  ASSERT_THAT(held, IsOk());
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, kBytes);
+  for (const char* name : {"2", "3", "4", "5"}) {
+    ASSERT_THAT(composer.Compose(OnlySkill(name)), IsOk());
+  }
+  EXPECT_EQ(held->composition->skills[0].adapter->digest, Named("1"));
+  EXPECT_EQ((*held->composition->skills[0].coefficients)[0], 2);
+  // It was never evicted: asking again loads nothing.
+  const int loads = source_.loads();
+  ASSERT_THAT(composer.Compose(OnlySkill("1")), IsOk());
+  EXPECT_EQ(source_.loads(), loads);
+  held->composition.reset();
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, 0);
+}
+
+TEST_F(ComposerTest, CoefficientsSurviveTheirEviction) {
+  Composer composer = MakeComposer(10, /*compositions=*/0);
+  const auto held = composer.Compose(OnlySkill("1", 3));
+  ASSERT_THAT(held, IsOk());
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_THAT(composer.Compose(OnlySkill(absl::StrCat(i))), IsOk());
+  }
+  EXPECT_THAT(*held->composition->skills[0].coefficients,
+              ElementsAre(6, 1.5f, 0));
+}
+
+TEST_F(ComposerTest, PinnedAdaptersThatLeaveNoRoomAreResourceExhausted) {
+  Composer composer = MakeComposer(2);
+  auto one = composer.Compose(OnlySkill("1"));
+  auto two = composer.Compose(OnlySkill("2"));
+  EXPECT_THAT(composer.Compose(OnlySkill("3")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("--adapter_cache_bytes")));
+  EXPECT_EQ(source_.loads(), 2);  // Refused before the memory was taken.
+  // What is resident still serves.
+  EXPECT_THAT(composer.Compose(OnlySkill("2", 0.5f)), IsOk());
+  one->composition.reset();
+  EXPECT_THAT(composer.Compose(OnlySkill("3")), IsOk());
+}
+
+TEST_F(ComposerTest, ARecipeThatCannotFitReleasesWhatItLoaded) {
+  Composer composer = MakeComposer(2);
+  std::vector<SkillSpec> skills;
+  for (int i = 0; i < 4; ++i) skills.push_back({Named(absl::StrCat(i)), 1, {}});
+  EXPECT_THAT(composer.Compose(MakeRecipe(skills)),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, 0);
+  EXPECT_THAT(composer.Compose(OnlySkill("9")), IsOk());
+}
+
+TEST_F(ComposerTest, FailedLoadIsReportedAndTriedAgain) {
+  Composer composer = MakeComposer(2);
+  source_.FailWith(absl::DataLossError("bytes are damaged"));
+  EXPECT_THAT(composer.Compose(OnlySkill("1")),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("damaged")));
+  source_.FailWith(absl::OkStatus());
+  EXPECT_THAT(composer.Compose(OnlySkill("1")), IsOk());
+  EXPECT_THAT(composer.Compose(OnlySkill("unknown")),
+              StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_F(ComposerTest, HitsMissesAndBuildTimeReachTheMetrics) {
+  Metrics metrics;
+  Composer composer(&source_, {.adapter_cache_bytes = kBytes}, &metrics);
+  for (const char* name : {"1", "1", "2"}) {
+    ASSERT_THAT(composer.Compose(OnlySkill(name)), IsOk());
+  }
+  const std::string text = metrics.Scrape();
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_hits_total 1\n"));
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_misses_total 2\n"));
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_build_seconds_count 2\n"));
+}
+
+}  // namespace
+}  // namespace stockpot

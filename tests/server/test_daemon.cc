@@ -1,0 +1,126 @@
+#include "tests/server/test_daemon.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/check.h"
+#include "base/sha256.h"
+#include "formats/model_config.h"
+#include "model/modules.h"
+
+namespace stockpot::testing {
+
+TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
+  RocksStoreOptions options;
+  options.path = dir_.path() + "/registry";
+  options.reserve_bytes = 0;
+  options.log = [](Severity, absl::string_view) {};
+  store_ = *RocksStore::Open(std::move(options));
+
+  const auto config = ModelConfig::Parse(TinyLlama().config.dump(), "");
+  STOCKPOT_CHECK(config.ok());
+  serving_.model.name = "fake";
+  serving_.model.digest = Sha256::Of("fake");
+  serving_.model.vocab_size = FakeTokenizer::kVocab;
+  serving_.model.context_tokens = 128;
+  serving_.model.eos_ids = {FakeTokenizer::kEos};
+  serving_.model.modules = ModulesOf(*config);
+  source_ = std::make_unique<FakeAdapterSource>(serving_.model.modules.size());
+  composer_ =
+      std::make_unique<Composer>(source_.get(), Composer::Options{}, &metrics_);
+  Engine::Options engine;
+  engine.scheduler = {.max_running = 4,
+                      .max_step_tokens = 16,
+                      .num_kv_blocks = 128,
+                      .kv_block_tokens = 4};
+  engine.max_queued = 64;
+  engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
+  serving_.tokenizer = &tokenizer_;
+  serving_.store = store_.get();
+  serving_.composer = composer_.get();
+  serving_.engine = engine_.get();
+  serving_.metrics = &metrics_;
+  slot_.store(&serving_);
+
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&generation_);
+  builder.RegisterService(&registry_);
+  builder.SetMaxReceiveMessageSize(6 << 20);
+  server_ = builder.BuildAndStart();
+  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port),
+                                           grpc::InsecureChannelCredentials());
+  generation_stub_ = v1::GenerationService::NewStub(channel);
+  registry_stub_ = v1::RegistryService::NewStub(channel);
+}
+
+TestDaemon::~TestDaemon() {
+  engine_->Drain(absl::InfinitePast());
+  server_->Shutdown();
+}
+
+v1::GenerateRequest TestDaemon::Letters(const std::string& prompt,
+                                        uint32_t max_new_tokens) {
+  v1::GenerateRequest request;
+  request.mutable_prompt()->set_text(prompt);
+  request.mutable_limits()->set_max_new_tokens(max_new_tokens);
+  return request;
+}
+
+TestDaemon::Answer TestDaemon::Generate(const v1::GenerateRequest& request) {
+  Answer answer;
+  grpc::ClientContext context;
+  auto stream = generation_stub_->Generate(&context, request);
+  v1::GenerateResponse response;
+  while (stream->Read(&response)) {
+    if (response.has_delta() && response.delta().index() == 0) {
+      answer.text += response.delta().text();
+    }
+    if (response.has_finish()) {
+      answer.finishes.push_back(response.finish());
+    }
+  }
+  answer.status = stream->Finish();
+  return answer;
+}
+
+TinyAdapter TestDaemon::MakeAdapter(uint64_t seed) const {
+  TinyAdapterSpec spec;
+  spec.config = LoraConfig(4, 8, {"q_proj", "v_proj"});
+  spec.seed = seed;
+  return MakeTinyAdapter(spec, serving_.model.modules);
+}
+
+v1::AdapterMetadata TestDaemon::MetadataOf(const std::string& name,
+                                           const TinyAdapter& adapter) {
+  v1::AdapterMetadata metadata;
+  metadata.set_name(name);
+  metadata.set_size_bytes(adapter.safetensors.size());
+  metadata.set_sha256(Sha256::Of(adapter.safetensors).ToHex());
+  metadata.set_adapter_config(adapter.config);
+  return metadata;
+}
+
+grpc::Status TestDaemon::Register(const v1::AdapterMetadata& metadata,
+                                  const std::string& bytes, size_t chunk_bytes,
+                                  v1::RegisterAdapterResponse* response) {
+  v1::RegisterAdapterResponse ignored;
+  grpc::ClientContext context;
+  auto stream = registry_stub_->RegisterAdapter(
+      &context, response == nullptr ? &ignored : response);
+  v1::RegisterAdapterRequest request;
+  *request.mutable_metadata() = metadata;
+  bool open = stream->Write(request);
+  for (size_t at = 0; open && at < bytes.size(); at += chunk_bytes) {
+    request.set_chunk(bytes.substr(at, chunk_bytes));
+    open = stream->Write(request);
+  }
+  stream->WritesDone();
+  return stream->Finish();
+}
+
+}  // namespace stockpot::testing
