@@ -123,6 +123,8 @@ const char* MethodName(MergeMethod method) {
   switch (method) {
     case MergeMethod::kCat:
       return "cat";
+    default:
+      break;
   }
   return "unknown";
 }

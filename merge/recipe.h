@@ -18,13 +18,9 @@
 
 #include "base/digest.h"
 #include "formats/adapter_layout.h"
+#include "merge/merge_options.h"
 
 namespace stockpot {
-
-enum class MergeMethod : uint8_t {
-  // DO NOT RENUMBER: the value is hashed into Recipe::digest().
-  kCat = 1,  // dW = sum_i w_i s_i B_i A_i, exact. arXiv:2410.13025.
-};
 
 // "cat", ...; as in the wire API.
 const char* MethodName(MergeMethod method);
