@@ -16,12 +16,18 @@ struct ComposedSkill {
   std::shared_ptr<const Adapter> adapter;
   // [modules]: recipe weight times the adapter's scaling; 0: nothing is added.
   const std::vector<float>* coefficients = nullptr;  // In Composition::mix.
+  // [modules], in Composition::mix; null unless it is rank_one().
+  const std::vector<float>* shrink = nullptr;
 };
 
 // What the composition cache keeps: numbers only, so that a cached recipe pins
 // no adapter.
 struct MixingCoefficients {
   std::vector<std::vector<float>> by_skill;  // [skills][modules]
+  // [skills][modules]; empty: each skill alone (cat). Otherwise the skills'
+  // updates are (sum_i by_skill_i B_i)(sum_j shrink_by_skill_j A_j).
+  std::vector<std::vector<float>> shrink_by_skill;
+  bool rank_one() const { return !shrink_by_skill.empty(); }
   int64_t bytes() const {
     return by_skill.empty()
                ? 0

@@ -59,8 +59,10 @@ class Kitchen {
     source_ = std::make_unique<RegistrySource>(store_.get(), model_.get());
     composer_ =
         std::make_unique<Composer>(source_.get(), Composer::Options(), nullptr);
-    pool_ = std::make_unique<SkillPool>(
-        static_cast<int64_t>(model_->modules().size()), model_->options());
+    const auto num_modules = static_cast<int64_t>(model_->modules().size());
+    pool_ = std::make_unique<SkillPool>(num_modules, model_->options());
+    stacked_pool_ = std::make_unique<SkillPool>(num_modules, model_->options(),
+                                                /*stacked=*/true);
   }
 
   void Register(const std::string& name, const TinyAdapter& adapter) {
@@ -123,6 +125,8 @@ class Kitchen {
   RegistrySource& source() { return *source_; }
   Composer& composer() { return *composer_; }
   SkillPool& pool() { return *pool_; }
+  // As on a GPU.
+  SkillPool& stacked_pool() { return *stacked_pool_; }
   Digest digest(const std::string& name) const { return digests_.at(name); }
 
  private:
@@ -132,6 +136,7 @@ class Kitchen {
   std::unique_ptr<RegistrySource> source_;
   std::unique_ptr<Composer> composer_;
   std::unique_ptr<SkillPool> pool_;
+  std::unique_ptr<SkillPool> stacked_pool_;
   std::map<std::string, Digest> digests_;
 };
 
