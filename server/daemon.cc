@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
@@ -21,6 +22,7 @@
 #include "engine/torch_runner.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
+#include "merge/lora_exporter.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
 #include "model/torch_status.h"
@@ -67,6 +69,13 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const DaemonOptions& options) {
           "--device is cuda, but this build has no CUDA; configure with "
           "-DSTOCKPOT_CUDA=ON");
     }
+#else
+    if (load.device.is_cuda() && !at::hasCUDA()) {
+      return absl::FailedPreconditionError(
+          "--device is cuda, but no GPU can be used here: nvidia-smi shows "
+          "whether there is one and whether its driver is new enough for CUDA "
+          "13");
+    }
 #endif
     return load;
   });
@@ -92,6 +101,7 @@ struct Daemon::Parts {
   std::unique_ptr<BaseModel> model;
   std::unique_ptr<RegistrySource> source;
   std::unique_ptr<Composer> composer;
+  std::unique_ptr<LoraExporter> exporter;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -239,6 +249,8 @@ absl::Status Daemon::StartEngine() {
           .adapter_cache_bytes = options_.adapter_cache_bytes,
           .composition_cache_bytes = options_.composition_cache_bytes},
       &p.metrics);
+  p.exporter =
+      std::make_unique<LoraExporter>(p.model.get(), p.serving.model.name);
   p.runner = std::make_unique<TorchRunner>(p.model.get(), std::move(kv));
   Engine::Options engine;
   engine.scheduler.max_running = options_.max_running;
@@ -274,6 +286,7 @@ absl::Status Daemon::LoadHere() {
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
   p.serving.composer = p.composer.get();
+  p.serving.exporter = p.exporter.get();
   p.serving.engine = p.engine.get();
   p.serving.metrics = &p.metrics;
   // Loading took and freed as much again as it kept.

@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "registry/adapter_ref.h"
 #include "server/adapter_proto.h"
+#include "server/adapter_streams.h"
 #include "server/download_reactor.h"
 #include "server/grpc_status.h"
 #include "server/unary.h"
@@ -134,7 +135,10 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
     return new EndedWriteReactor<v1::DownloadAdapterResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new DownloadReactor(*serving, pool_, request->adapter());
+  return new DownloadReactor("DownloadAdapter", metrics_, pool_,
+                             [serving, adapter = request->adapter()] {
+                               return OpenStoredAdapter(*serving, adapter);
+                             });
 }
 
 grpc::ServerUnaryReactor* RegistryService::GetAdapter(
@@ -215,9 +219,17 @@ grpc::ServerUnaryReactor* RegistryService::DeleteRecipe(
 
 grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
 RegistryService::ExportRecipe(grpc::CallbackServerContext* /*context*/,
-                              const v1::ExportRecipeRequest* /*request*/) {
-  return new EndedWriteReactor<v1::DownloadAdapterResponse>(
-      NotBuiltYet("ExportRecipe"));
+                              const v1::ExportRecipeRequest* request) {
+  const Serving* serving = serving_->load();
+  if (serving == nullptr) {
+    metrics_->CountRequest("ExportRecipe", absl::StatusCode::kUnavailable);
+    return new EndedWriteReactor<v1::DownloadAdapterResponse>(
+        ToGrpcStatus(ModelIsLoading()));
+  }
+  return new DownloadReactor("ExportRecipe", metrics_, pool_,
+                             [serving, request = *request] {
+                               return OpenExportedRecipe(*serving, request);
+                             });
 }
 
 }  // namespace stockpot

@@ -16,6 +16,7 @@
 #include "formats/adapter_layout.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
+#include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
 
 namespace stockpot {
@@ -39,6 +40,7 @@ struct Serving {
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
   Composer* composer = nullptr;
+  RecipeExporter* exporter = nullptr;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;
 };
