@@ -154,7 +154,7 @@ absl::Status RocksDb::OpenDatabase() {
   bool writable = true;
   rocksdb::Status status =
       rocksdb::DB::Open(rocks_options, options_.path, &raw);
-  if (status.IsNoSpace()) {
+  if (status.IsNoSpace() && !rocks_options.create_if_missing) {
     options_.log(Severity::kError,
                  absl::StrCat("the disk is too full to open the registry for "
                               "writing; trying read-only: ",

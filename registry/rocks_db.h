@@ -71,7 +71,7 @@ class RocksDb {
   };
 
   // Opens or makes the database, then runs `on_open`, also after each Reopen().
-  // If the disk is too full to open it, it opens read-only.
+  // If the disk is too full to open it for writing, it opens read-only.
   // Errors: as FromRocks(), but the message may name paths; FailedPrecondition
   // (the folder cannot be made); those of `on_open`.
   static absl::StatusOr<std::unique_ptr<RocksDb>> Open(Options options,
