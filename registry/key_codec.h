@@ -42,6 +42,7 @@ inline constexpr KeyRange kReferenceKeys = {"d/", "d0"};
 inline constexpr KeyRange kManifestKeys = {"n/", "n0"};
 inline constexpr KeyRange kChunkSizeKeys = {"s/", "s0"};
 inline constexpr absl::string_view kFormatKey = "f/version";
+inline constexpr absl::string_view kSealKey = "f/seal";
 
 std::string AliasKey(absl::string_view name, absl::string_view alias);
 // All aliases of `name` start with this.
