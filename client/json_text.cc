@@ -94,6 +94,23 @@ Json ToJson(const v1::ResolvedRecipe& recipe) {
   return json;
 }
 
+Json ToJson(const v1::SavedRecipe& recipe) {
+  Json json = {{"name", recipe.name()},
+               {"version", recipe.version()},
+               {"aliases", Json::array()},
+               {"labels", Json::object()},
+               {"description", recipe.description()},
+               {"create_time", TimeText(recipe.create_time())},
+               {"resolved", ToJson(recipe.resolved())}};
+  for (const std::string& alias : recipe.aliases()) {
+    json["aliases"].push_back(alias);
+  }
+  for (const auto& [key, value] : recipe.labels()) {
+    json["labels"][key] = value;
+  }
+  return json;
+}
+
 Json ToJson(const v1::Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens()},
           {"cached_tokens", usage.cached_tokens()},

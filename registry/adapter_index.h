@@ -55,6 +55,13 @@ class RangeIterator {
   std::unique_ptr<rocksdb::Iterator> iterator_;
 };
 
+// The newest version of `name` among the keys of `kind`, whose keys are
+// <name> 00 <version>; 0: none. REQUIRES: as RangeIterator.
+// Errors: DataLoss, Unavailable.
+absl::StatusOr<int64_t> NewestVersion(RocksDb* owner, rocksdb::DB& db,
+                                      const KeyRange& kind,
+                                      absl::string_view name);
+
 class AdapterIndex {
  public:
   using Manifest = storage::v1::AdapterManifest;

@@ -30,9 +30,11 @@
 #include "registry/adapter_store.h"
 #include "registry/chunk_source.h"
 #include "registry/key_codec.h"
+#include "registry/recipe_index.h"
 #include "registry/record_codec.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
+#include "registry/rocks_recipe_store.h"
 #include "registry/rocks_upload.h"
 #include "registry/store_audit.h"
 #include "registry/store_context.h"
@@ -69,6 +71,7 @@ class OpenedStore final : public RocksStore {
       ABSL_LOCKS_EXCLUDED(context_.commit_mu);
   StoreStats Stats() override;
 
+  RecipeStore& recipes() override { return recipes_; }
   void WaitForSweep() override { context_.blobs.WaitUntilIdle(); }
   absl::StatusOr<uint64_t> CountChunks() override;
   absl::Status Flush() override;
@@ -81,11 +84,16 @@ class OpenedStore final : public RocksStore {
   absl::Status RemoveChunks(rocksdb::DB& db, const Digest& digest);
   void ReclaimSpace();
 
+  // Errors: FailedPrecondition, if a saved recipe names `digest`, whose last
+  // name is `key`.
+  absl::Status CheckUnused(rocksdb::DB& db, const NameVersion& key,
+                           const Digest& digest);
   absl::Status CheckNotDamaged(const Digest& digest, absl::string_view what);
   absl::StatusOr<AdapterRecord> LoadChecked(
       AdapterIndex& index, const AdapterIndex::Manifest& manifest);
 
   StoreContext context_;
+  RocksRecipeStore recipes_{&context_};
   std::atomic<bool> stopping_ = false;
 };
 
@@ -111,7 +119,7 @@ absl::Status OpenedStore::Init() {
 }
 
 absl::Status OpenedStore::Audit(RocksDb& owner, rocksdb::DB& db) {
-  RETURN_IF_ERROR(CheckFormat(owner, db));
+  RETURN_IF_ERROR(CheckFormat(owner, db, context_.options.log));
   ASSIGN_OR_RETURN(AuditResult result,
                    AuditStore(
                        owner, db,
@@ -278,6 +286,19 @@ absl::StatusOr<std::unique_ptr<Upload>> OpenedStore::BeginUpload(
                                        db.epoch());
 }
 
+absl::Status OpenedStore::CheckUnused(rocksdb::DB& db, const NameVersion& key,
+                                      const Digest& digest) {
+  ASSIGN_OR_RETURN(const std::optional<NameVersion> user,
+                   RecipeIndex(context_.db.get(), db).UserOf(digest));
+  if (user.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("adapter \"", key.name, "@", key.version,
+                     "\" is used by the saved recipe \"", user->name, "@",
+                     user->version, "\"; delete the recipe first"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status OpenedStore::Delete(const AdapterRef& ref) {
   RETURN_IF_ERROR(context_.EnsureWritable());
   MutexLock lock(&context_.commit_mu);
@@ -302,6 +323,9 @@ absl::Status OpenedStore::Delete(const AdapterRef& ref) {
                      "\" has several versions; say which one to "
                      "delete, for example \"",
                      key.name, "@", versions.front(), "\""));
+  }
+  if (names.size() == 1) {
+    RETURN_IF_ERROR(CheckUnused(*db, key, digest));
   }
   rocksdb::WriteBatch batch;
   batch.Delete(ManifestKey(key));

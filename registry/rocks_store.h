@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "registry/adapter_store.h"
+#include "registry/recipe_store.h"
 
 namespace stockpot {
 
@@ -52,6 +53,9 @@ class RocksStore : public AdapterStore {
   // full); Unavailable (locked by another process, I/O error).
   static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       RocksStoreOptions options);
+
+  // The saved recipes; lives as long as the store.
+  virtual RecipeStore& recipes() = 0;
 
   // Blocks until everything that nothing names or pins is deleted.
   virtual void WaitForSweep() = 0;

@@ -231,9 +231,18 @@ absl::Status Auditor::Finish() {
   return absl::OkStatus();
 }
 
+absl::Status WriteFormat(RocksDb& owner, rocksdb::DB& db) {
+  storage::v1::StoreFormat format;
+  format.set_version(kStoreFormat);
+  rocksdb::WriteBatch batch;
+  batch.Put(ToSlice(kFormatKey), format.SerializeAsString());
+  return owner.Write(db, &batch, /*sync=*/true, "write its format");
+}
+
 }  // namespace
 
-absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
+absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db,
+                         const RocksDb::LogSink& log) {
   storage::v1::StoreFormat format;
   std::string value;
   const rocksdb::Status status =
@@ -248,6 +257,12 @@ absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
           " by a newer Stockpot; this build reads formats up to ", kStoreFormat,
           ": run the newer build, or restore an older backup"));
     }
+    if (format.version() < kStoreFormat && owner.writable()) {
+      log(Severity::kInfo,
+          absl::StrCat("raising the format from ", format.version(), " to ",
+                       kStoreFormat, "; older builds will refuse it"));
+      return WriteFormat(owner, db);
+    }
     return absl::OkStatus();
   }
   if (!status.IsNotFound()) {
@@ -260,10 +275,7 @@ absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
         "the registry's folder holds a database that Stockpot did not write");
   }
   RETURN_IF_ERROR(owner.Convert(it->status(), kAuditing));
-  format.set_version(kStoreFormat);
-  rocksdb::WriteBatch batch;
-  batch.Put(ToSlice(kFormatKey), format.SerializeAsString());
-  return owner.Write(db, &batch, /*sync=*/true, "write its format");
+  return WriteFormat(owner, db);
 }
 
 absl::StatusOr<AuditResult> AuditStore(

@@ -264,6 +264,7 @@ absl::Status Daemon::Load() {
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
+  p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.engine = p.engine.get();
   p.serving.metrics = &p.metrics;

@@ -9,6 +9,7 @@
 #include "server/adapter_proto.h"
 #include "server/download_reactor.h"
 #include "server/grpc_status.h"
+#include "server/saved_recipes.h"
 #include "server/unary.h"
 #include "server/upload_reactor.h"
 
@@ -110,7 +111,7 @@ grpc::ServerUnaryReactor* RegistryService::Run(
   return RunUnary(
       context, pool_, metrics_, method, [this, work = std::move(work)] {
         const Serving* serving = serving_->load();
-        return serving == nullptr ? ModelIsLoading() : work(serving->store);
+        return serving == nullptr ? ModelIsLoading() : work(*serving);
       });
 }
 
@@ -140,8 +141,8 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
 grpc::ServerUnaryReactor* RegistryService::GetAdapter(
     grpc::CallbackServerContext* context, const v1::GetAdapterRequest* request,
     v1::Adapter* response) {
-  return Run(context, "GetAdapter", [=](AdapterStore* store) {
-    return Get(request->adapter(), store, response);
+  return Run(context, "GetAdapter", [=](const Serving& serving) {
+    return Get(request->adapter(), serving.store, response);
   });
 }
 
@@ -149,32 +150,32 @@ grpc::ServerUnaryReactor* RegistryService::ListAdapters(
     grpc::CallbackServerContext* context,
     const v1::ListAdaptersRequest* request,
     v1::ListAdaptersResponse* response) {
-  return Run(context, "ListAdapters", [=](AdapterStore* store) {
-    return List(*request, store, response);
+  return Run(context, "ListAdapters", [=](const Serving& serving) {
+    return List(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::UpdateAdapter(
     grpc::CallbackServerContext* context,
     const v1::UpdateAdapterRequest* request, v1::Adapter* response) {
-  return Run(context, "UpdateAdapter", [=](AdapterStore* store) {
-    return Update(*request, store, response);
+  return Run(context, "UpdateAdapter", [=](const Serving& serving) {
+    return Update(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::SetAlias(
     grpc::CallbackServerContext* context, const v1::SetAliasRequest* request,
     v1::Adapter* response) {
-  return Run(context, "SetAlias", [=](AdapterStore* store) {
-    return SetAliasOf(*request, store, response);
+  return Run(context, "SetAlias", [=](const Serving& serving) {
+    return SetAliasOf(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::DeleteAlias(
     grpc::CallbackServerContext* context, const v1::DeleteAliasRequest* request,
     v1::DeleteAliasResponse* /*response*/) {
-  return Run(context, "DeleteAlias", [=](AdapterStore* store) {
-    return store->DeleteAlias(request->name(), request->alias());
+  return Run(context, "DeleteAlias", [=](const Serving& serving) {
+    return serving.store->DeleteAlias(request->name(), request->alias());
   });
 }
 
@@ -182,35 +183,58 @@ grpc::ServerUnaryReactor* RegistryService::DeleteAdapter(
     grpc::CallbackServerContext* context,
     const v1::DeleteAdapterRequest* request,
     v1::DeleteAdapterResponse* /*response*/) {
-  return Run(context, "DeleteAdapter", [=](AdapterStore* store) {
-    return Delete(request->adapter(), store);
+  return Run(context, "DeleteAdapter", [=](const Serving& serving) {
+    return Delete(request->adapter(), serving.store);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::SaveRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::SaveRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
-  return EndNotBuilt(context, "SaveRecipe");
+    grpc::CallbackServerContext* context, const v1::SaveRecipeRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "SaveRecipe", [=](const Serving& serving) {
+    return stockpot::SaveRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::GetRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::GetRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
-  return EndNotBuilt(context, "GetRecipe");
+    grpc::CallbackServerContext* context, const v1::GetRecipeRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "GetRecipe", [=](const Serving& serving) {
+    return stockpot::GetRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::ListRecipes(
-    grpc::CallbackServerContext* context,
-    const v1::ListRecipesRequest* /*request*/,
-    v1::ListRecipesResponse* /*response*/) {
-  return EndNotBuilt(context, "ListRecipes");
+    grpc::CallbackServerContext* context, const v1::ListRecipesRequest* request,
+    v1::ListRecipesResponse* response) {
+  return Run(context, "ListRecipes", [=](const Serving& serving) {
+    return stockpot::ListRecipes(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::DeleteRecipe(
     grpc::CallbackServerContext* context,
-    const v1::DeleteRecipeRequest* /*request*/,
+    const v1::DeleteRecipeRequest* request,
     v1::DeleteRecipeResponse* /*response*/) {
-  return EndNotBuilt(context, "DeleteRecipe");
+  return Run(context, "DeleteRecipe", [=](const Serving& serving) {
+    return stockpot::DeleteRecipe(*request, serving);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::SetRecipeAlias(
+    grpc::CallbackServerContext* context, const v1::SetAliasRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "SetRecipeAlias", [=](const Serving& serving) {
+    return stockpot::SetRecipeAlias(*request, serving, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteRecipeAlias(
+    grpc::CallbackServerContext* context, const v1::DeleteAliasRequest* request,
+    v1::DeleteAliasResponse* /*response*/) {
+  return Run(context, "DeleteRecipeAlias", [=](const Serving& serving) {
+    return serving.recipes->DeleteAlias(request->name(), request->alias());
+  });
 }
 
 grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*

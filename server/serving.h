@@ -17,6 +17,7 @@
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
 #include "registry/adapter_store.h"
+#include "registry/recipe_store.h"
 
 namespace stockpot {
 
@@ -38,6 +39,7 @@ struct Serving {
   ModelFacts model;
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
+  RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;

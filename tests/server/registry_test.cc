@@ -270,11 +270,12 @@ TEST(RegistryIdleTest, UploadThatGoesSilentIsCut) {
 
 TEST_F(RegistryTest, MethodThatIsNotBuiltSaysSo) {
   grpc::ClientContext context;
-  v1::SavedRecipe response;
-  const grpc::Status status =
-      daemon_.registry().SaveRecipe(&context, {}, &response);
+  v1::DownloadAdapterResponse response;
+  auto stream = daemon_.registry().ExportRecipe(&context, {});
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("SaveRecipe"));
+  EXPECT_THAT(status.error_message(), HasSubstr("ExportRecipe"));
 }
 
 }  // namespace

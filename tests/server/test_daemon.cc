@@ -39,6 +39,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
+  serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
   serving_.engine = engine_.get();
   serving_.metrics = &metrics_;
