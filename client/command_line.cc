@@ -89,6 +89,8 @@ void AddReadCommands(CLI::App& app, Arguments& arguments) {
               "Only with KEY=VALUE; repeatable, all must match");
   command->add_flag("--all-versions", list->all_versions,
                     "Not only the newest of each name");
+  command->add_flag("--deleted", list->deleted,
+                    "What is deleted and can be brought back instead");
   command->add_flag("--json", list->json, "Print a JSON object per line");
 
   auto show = std::make_shared<ShowOptions>();
@@ -107,7 +109,9 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
   CLI::App* command =
       AddCommand(app, arguments, "rm", "Delete one version of an adapter",
                  "  stockpot rm facts@1 --yes\n"
-                 "Calls that use it already go on with it.\n",
+                 "Calls that use it already go on with it. `stockpot undelete` "
+                 "brings it back,\nuntil the server's --undelete_window has "
+                 "passed.\n",
                  remove, RunRemove);
   command->add_option("NAME@VERSION", remove->adapter, "Which version")
       ->required()
@@ -117,12 +121,22 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
                    : absl::StrCat("rm wants one version, as in ", text, "@1");
       });
   command->add_flag("-y,--yes", remove->yes, "Do not ask");
+  command->add_flag("--purge", remove->purge,
+                    "For good; also takes what was deleted before");
   command->parse_complete_callback([remove, may_ask] {
     if (!remove->yes && !may_ask) {
       throw CLI::ValidationError("rm",
                                  "nobody to ask; --yes deletes without asking");
     }
   });
+
+  auto undelete = std::make_shared<UndeleteOptions>();
+  command = AddCommand(app, arguments, "undelete", "Bring back what rm deleted",
+                       "  stockpot list --deleted\n"
+                       "  stockpot undelete facts@1\n",
+                       undelete, RunUndelete);
+  command->add_option("NAME@VERSION", undelete->adapter, "Which version")
+      ->required();
 
   auto alias = std::make_shared<AliasOptions>();
   command = AddCommand(app, arguments, "alias",

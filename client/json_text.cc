@@ -50,6 +50,10 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
   for (const std::string& module : adapter.target_modules()) {
     json["target_modules"].push_back(module);
   }
+  if (adapter.has_purge_time()) {
+    json["delete_time"] = TimeText(adapter.delete_time());
+    json["purge_time"] = TimeText(adapter.purge_time());
+  }
   if (with_text) {
     json["description"] = adapter.description();
     json["card"] = adapter.card();

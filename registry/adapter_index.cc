@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
 #include "rocksdb/status.h"
@@ -107,6 +108,66 @@ absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> AdapterIndex::FindBlob(
   return ParseBlobHeader(value);
 }
 
+absl::StatusOr<std::optional<AdapterIndex::Tombstone>>
+AdapterIndex::FindTombstone(const NameVersion& version) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(TombstoneKey(version), &value));
+  if (!found) {
+    return std::nullopt;
+  }
+  return ParseTombstone(value);
+}
+
+absl::StatusOr<std::optional<AdapterIndex::Grave>> AdapterIndex::FindGrave(
+    const NameVersion& version) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(GraveKey(version), &value));
+  Grave grave;
+  if (!found) {
+    return std::nullopt;
+  }
+  if (!grave.ParseFromString(value)) {
+    return absl::DataLossError("the registry's index is damaged");
+  }
+  return grave;
+}
+
+absl::StatusOr<std::optional<NameVersion>> AdapterIndex::FindDeletedBefore(
+    absl::Time limit, const std::optional<NameVersion>& last) {
+  RangeIterator it(db_, kTombstoneKeys);
+  if (last.has_value()) {
+    it->Seek(absl::StrCat(TombstoneKey(*last), absl::string_view("\0", 1)));
+  } else {
+    it->SeekToFirst();
+  }
+  for (; it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
+    if (absl::FromUnixMicros(tombstone.delete_time_us()) <= limit) {
+      return ParseVersionedKey(kTombstoneKeys, it.key());
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return std::nullopt;
+}
+
+absl::StatusOr<bool> AdapterIndex::IsHeld(const Digest& digest) {
+  const std::string prefix = HoldPrefix(digest);
+  RangeIterator it(db_, kHoldKeys);
+  it->Seek(prefix);
+  RETURN_IF_ERROR(Check(it));
+  return it->Valid() && absl::StartsWith(it.key(), prefix);
+}
+
+absl::StatusOr<int64_t> AdapterIndex::HighestVersion(absl::string_view name) {
+  int64_t highest = 0;
+  for (const KeyRange& kind : {kManifestKeys, kTombstoneKeys, kGraveKeys}) {
+    ASSIGN_OR_RETURN(const int64_t newest,
+                     NewestVersion(owner_, db_, kind, name));
+    highest = std::max(highest, newest);
+  }
+  return highest;
+}
+
 absl::StatusOr<std::vector<int64_t>> AdapterIndex::Versions(
     absl::string_view name, size_t limit) {
   std::vector<int64_t> versions;
@@ -163,6 +224,18 @@ absl::Status AdapterIndex::NotFound(const AdapterRef& ref) {
   if (ref.digest.has_value()) {
     return absl::NotFoundError(
         absl::StrCat("no adapter with digest ", ref.ToString(), " is stored"));
+  }
+  if (ref.version != 0) {
+    ASSIGN_OR_RETURN(const std::optional<Tombstone> tombstone,
+                     FindTombstone({ref.name, ref.version}));
+    if (tombstone.has_value()) {
+      return absl::NotFoundError(absl::StrCat(
+          "adapter \"", ref.ToString(), "\" was deleted on ",
+          absl::FormatTime("%Y-%m-%d",
+                           absl::FromUnixMicros(tombstone->delete_time_us()),
+                           absl::UTCTimeZone()),
+          "; undelete it to use it again"));
+    }
   }
   ASSIGN_OR_RETURN(const std::vector<int64_t> versions,
                    Versions(ref.name, kShown + 1));
@@ -301,6 +374,47 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
     if (HasLabels(manifest.labels(), options.labels)) {
       bytes += it.value().size();
       ASSIGN_OR_RETURN(AdapterRecord record, Summarise(manifest, &cache));
+      record.damaged = is_damaged(record.digest);
+      page.records.push_back(std::move(record));
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return page;
+}
+
+absl::StatusOr<AdapterPage> AdapterIndex::ListDeleted(
+    const ListOptions& options, absl::Duration window,
+    const std::function<bool(const Digest&)>& is_damaged) {
+  RETURN_IF_ERROR(
+      ValidateListing(options.page_size, options.name_prefix, options.labels));
+  const size_t page_size =
+      options.page_size == 0 ? kDefaultPageSize : options.page_size;
+  const std::string prefix =
+      absl::StrCat(kTombstoneKeys.begin, options.name_prefix);
+  std::string start = prefix;
+  if (!options.page_token.empty()) {
+    ASSIGN_OR_RETURN(const NameVersion last,
+                     ParsePageToken(options.page_token, options.name_prefix));
+    start = absl::StrCat(TombstoneKey(last), absl::string_view("\0", 1));
+  }
+  RangeIterator it(db_, kTombstoneKeys);
+  AdapterPage page;
+  NameVersion last;
+  size_t looked_at = 0;
+  size_t bytes = 0;
+  for (it->Seek(start); it->Valid() && absl::StartsWith(it.key(), prefix);
+       it->Next()) {
+    if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
+        bytes >= kMaxPageBytes) {
+      page.next_page_token = EncodePageToken(last);
+      break;
+    }
+    ++looked_at;
+    ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
+    last = {tombstone.manifest().name(), tombstone.manifest().version()};
+    if (HasLabels(tombstone.manifest().labels(), options.labels)) {
+      bytes += it.value().size();
+      ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(tombstone, window));
       record.damaged = is_damaged(record.digest);
       page.records.push_back(std::move(record));
     }

@@ -105,6 +105,22 @@ std::string CardKey(const NameVersion& version) {
   return absl::StrCat(kCardPrefix, EncodeNameVersion(version));
 }
 
+std::string TombstoneKey(const NameVersion& version) {
+  return absl::StrCat(kTombstoneKeys.begin, EncodeNameVersion(version));
+}
+
+std::string GraveKey(const NameVersion& version) {
+  return absl::StrCat(kGraveKeys.begin, EncodeNameVersion(version));
+}
+
+std::string HoldPrefix(const Digest& digest) {
+  return absl::StrCat(kHoldKeys.begin, EncodeDigest(digest), kNul);
+}
+
+std::string HoldKey(const Digest& digest, const NameVersion& version) {
+  return absl::StrCat(HoldPrefix(digest), EncodeNameVersion(version));
+}
+
 std::string RecipeAliasPrefix(absl::string_view name) {
   return absl::StrCat(kRecipeAliasKeys.begin, name, kNul);
 }

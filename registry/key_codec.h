@@ -38,6 +38,9 @@ struct KeyRange {
 inline constexpr KeyRange kAliasKeys = {"a/", "a0"};
 inline constexpr KeyRange kBlobKeys = {"b/", "b0"};
 inline constexpr KeyRange kChunkKeys = {"c/", "c0"};
+inline constexpr KeyRange kHoldKeys = {"e/", "e0"};
+inline constexpr KeyRange kGraveKeys = {"g/", "g0"};
+inline constexpr KeyRange kTombstoneKeys = {"x/", "x0"};
 inline constexpr KeyRange kReferenceKeys = {"d/", "d0"};
 inline constexpr KeyRange kManifestKeys = {"n/", "n0"};
 inline constexpr KeyRange kChunkSizeKeys = {"s/", "s0"};
@@ -71,6 +74,12 @@ std::string AfterName(const KeyRange& kind, absl::string_view name);
 std::optional<NameVersion> ParseVersionedKey(const KeyRange& kind,
                                              absl::string_view key);
 
+std::string TombstoneKey(const NameVersion& version);
+std::string GraveKey(const NameVersion& version);
+// Says that the deleted adapter `version` may come back and needs `digest`.
+std::string HoldKey(const Digest& digest, const NameVersion& version);
+// All holds on `digest` start with this.
+std::string HoldPrefix(const Digest& digest);
 // Keys of saved recipes, as those of adapters.
 std::string RecipeAliasKey(absl::string_view name, absl::string_view alias);
 std::string RecipeAliasPrefix(absl::string_view name);

@@ -43,6 +43,7 @@ class Auditor {
       : owner_(owner), db_(db), log_(log), writable_(owner.writable()) {}
 
   absl::Status ReadManifests();
+  absl::Status ReadTombstones();
   absl::Status ReadBlobs(const std::function<bool(const Digest&)>& is_pinned);
   absl::Status ReadChunkSizes();
   absl::Status ReadBlobFiles();
@@ -115,6 +116,17 @@ absl::Status Auditor::ReadManifests() {
     result.totals.num_names += key->name != last_name ? 1 : 0;
     last_name = key->name;
     named_.insert(*ParseDigest(manifest->digest()));
+  }
+  return owner_.Convert(it->status(), kAuditing);
+}
+
+absl::Status Auditor::ReadTombstones() {
+  RangeIterator it(db_, kTombstoneKeys);
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const AdapterIndex::Tombstone tombstone,
+                     ParseTombstone(it.value()));
+    ++result.totals.num_deleted;
+    named_.insert(*ParseDigest(tombstone.manifest().digest()));
   }
   return owner_.Convert(it->status(), kAuditing);
 }
@@ -284,6 +296,7 @@ absl::StatusOr<AuditResult> AuditStore(
     const RocksDb::LogSink& log) {
   Auditor auditor(owner, db, log);
   RETURN_IF_ERROR(auditor.ReadManifests());
+  RETURN_IF_ERROR(auditor.ReadTombstones());
   RETURN_IF_ERROR(auditor.ReadBlobs(is_pinned));
   RETURN_IF_ERROR(auditor.ReadChunkSizes());
   RETURN_IF_ERROR(auditor.ReadBlobFiles());

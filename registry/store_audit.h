@@ -39,12 +39,12 @@ struct AuditResult {
 absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db,
                          const RocksDb::LogSink& log);
 
-// Checks that every manifest has its blob, every blob its chunks with the right
-// sizes, and every blob file its bytes; removes chunks of uploads that never
-// committed and blobs that nothing names and `is_pinned` denies. Reads no
-// chunk, unless a blob file is missing or short: then all, to learn whose they
-// were. Memory: some 100 bytes for each blob.
-// REQUIRES: nobody else uses `db`. Errors: Unavailable, ResourceExhausted.
+// Checks that every manifest, deleted or not, has its blob, every blob its
+// chunks with the right sizes, and every blob file its bytes; removes chunks of
+// uploads that never committed and blobs that nothing names and `is_pinned`
+// denies. Reads no chunk, unless a blob file is missing or short: then all, to
+// learn whose they were. Memory: some 100 bytes for each blob. REQUIRES: nobody
+// else uses `db`. Errors: Unavailable, ResourceExhausted.
 absl::StatusOr<AuditResult> AuditStore(
     RocksDb& owner, rocksdb::DB& db,
     const std::function<bool(const Digest&)>& is_pinned,

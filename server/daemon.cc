@@ -259,6 +259,7 @@ absl::Status Daemon::Load() {
   RocksStoreOptions store;
   store.path = options_.registry;
   store.max_bytes = static_cast<uint64_t>(options_.registry_max_bytes);
+  store.undelete_window = options_.undelete_window;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());

@@ -39,6 +39,7 @@ absl::Status List(const v1::ListAdaptersRequest& request, AdapterStore* store,
   options.name_prefix = request.name_prefix();
   options.labels.insert(request.labels().begin(), request.labels().end());
   options.all_versions = request.all_versions();
+  options.deleted = request.deleted();
   options.page_size = request.page_size();
   options.page_token = request.page_token();
   ASSIGN_OR_RETURN(const AdapterPage page, store->List(options));
@@ -98,9 +99,29 @@ absl::Status SetAliasOf(const v1::SetAliasRequest& request, AdapterStore* store,
   return absl::OkStatus();
 }
 
-absl::Status Delete(const std::string& name, AdapterStore* store) {
+absl::Status Delete(const v1::DeleteAdapterRequest& request,
+                    AdapterStore* store, v1::DeleteAdapterResponse* response) {
+  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(request.adapter()));
+  if (request.purge()) {
+    return store->Purge(ref);
+  }
+  RETURN_IF_ERROR(store->Delete(ref));
+  if (ref.version != 0) {
+    // Not found if the store keeps nothing that was deleted.
+    if (const absl::StatusOr<AdapterRecord> record = store->GetDeleted(ref);
+        record.ok() && record->purge_time.has_value()) {
+      *response->mutable_purge_time() = ToWire(*record->purge_time);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Undelete(const std::string& name, AdapterStore* store,
+                      v1::Adapter* response) {
   ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
-  return store->Delete(ref);
+  ASSIGN_OR_RETURN(const AdapterRecord record, store->Undelete(ref));
+  *response = ToWire(record);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -182,9 +203,17 @@ grpc::ServerUnaryReactor* RegistryService::DeleteAlias(
 grpc::ServerUnaryReactor* RegistryService::DeleteAdapter(
     grpc::CallbackServerContext* context,
     const v1::DeleteAdapterRequest* request,
-    v1::DeleteAdapterResponse* /*response*/) {
+    v1::DeleteAdapterResponse* response) {
   return Run(context, "DeleteAdapter", [=](const Serving& serving) {
-    return Delete(request->adapter(), serving.store);
+    return Delete(*request, serving.store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::UndeleteAdapter(
+    grpc::CallbackServerContext* context,
+    const v1::UndeleteAdapterRequest* request, v1::Adapter* response) {
+  return Run(context, "UndeleteAdapter", [=](const Serving& serving) {
+    return Undelete(request->adapter(), serving.store, response);
   });
 }
 

@@ -46,6 +46,10 @@ class RegistryService : public v1::RegistryService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::DeleteAdapterRequest* request,
       v1::DeleteAdapterResponse* response) override;
+  grpc::ServerUnaryReactor* UndeleteAdapter(
+      grpc::CallbackServerContext* context,
+      const v1::UndeleteAdapterRequest* request,
+      v1::Adapter* response) override;
 
   grpc::ServerUnaryReactor* SaveRecipe(grpc::CallbackServerContext* context,
                                        const v1::SaveRecipeRequest* request,

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 
 #include "base/status_macros.h"
 #include "registry/adapter_ref.h"
 #include "registry/recipe_store.h"
+#include "server/adapter_proto.h"
 
 namespace stockpot {
 
@@ -45,7 +45,7 @@ v1::Recipe Canonical(const v1::Recipe& recipe, v1::ResolvedRecipe* resolved) {
   return canonical;
 }
 
-absl::StatusOr<v1::SavedRecipe> ToWire(const RecipeRecord& record) {
+absl::StatusOr<v1::SavedRecipe> ToSavedRecipe(const RecipeRecord& record) {
   v1::SavedRecipe out;
   if (!out.mutable_recipe()->ParseFromString(record.recipe) ||
       !out.mutable_resolved()->ParseFromString(record.resolved)) {
@@ -58,10 +58,7 @@ absl::StatusOr<v1::SavedRecipe> ToWire(const RecipeRecord& record) {
   out.mutable_aliases()->Add(record.aliases.begin(), record.aliases.end());
   out.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   out.set_description(record.description);
-  const int64_t micros = absl::ToUnixMicros(record.create_time);
-  out.mutable_create_time()->set_seconds(micros / 1'000'000);
-  out.mutable_create_time()->set_nanos(
-      static_cast<int32_t>(micros % 1'000'000 * 1000));
+  *out.mutable_create_time() = ToWire(record.create_time);
   return out;
 }
 
@@ -95,7 +92,7 @@ absl::Status SaveRecipe(const v1::SaveRecipeRequest& request,
   spec.labels.insert(request.labels().begin(), request.labels().end());
   spec.description = request.description();
   ASSIGN_OR_RETURN(const RecipeRecord record, serving.recipes->Save(spec));
-  ASSIGN_OR_RETURN(*response, ToWire(record));
+  ASSIGN_OR_RETURN(*response, ToSavedRecipe(record));
   return absl::OkStatus();
 }
 
@@ -103,7 +100,7 @@ absl::Status GetRecipe(const v1::GetRecipeRequest& request,
                        const Serving& serving, v1::SavedRecipe* response) {
   ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(request.name()));
   ASSIGN_OR_RETURN(const RecipeRecord record, serving.recipes->Get(ref));
-  ASSIGN_OR_RETURN(*response, ToWire(record));
+  ASSIGN_OR_RETURN(*response, ToSavedRecipe(record));
   return absl::OkStatus();
 }
 
@@ -118,7 +115,7 @@ absl::Status ListRecipes(const v1::ListRecipesRequest& request,
   options.page_token = request.page_token();
   ASSIGN_OR_RETURN(const RecipePage page, serving.recipes->List(options));
   for (const RecipeRecord& record : page.records) {
-    ASSIGN_OR_RETURN(*response->add_recipes(), ToWire(record));
+    ASSIGN_OR_RETURN(*response->add_recipes(), ToSavedRecipe(record));
   }
   response->set_next_page_token(page.next_page_token);
   return absl::OkStatus();
@@ -135,7 +132,7 @@ absl::Status SetRecipeAlias(const v1::SetAliasRequest& request,
   ASSIGN_OR_RETURN(const RecipeRecord record,
                    serving.recipes->SetAlias(request.name(), request.alias(),
                                              request.version()));
-  ASSIGN_OR_RETURN(*response, ToWire(record));
+  ASSIGN_OR_RETURN(*response, ToSavedRecipe(record));
   return absl::OkStatus();
 }
 
@@ -158,7 +155,7 @@ absl::StatusOr<ResolvedCallRecipe> ResolveSavedRecipe(const std::string& name,
   RETURN_IF_ERROR(CheckSavedRecipe(name));
   ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
   ASSIGN_OR_RETURN(const RecipeRecord record, serving.recipes->Get(ref));
-  ASSIGN_OR_RETURN(const v1::SavedRecipe saved, ToWire(record));
+  ASSIGN_OR_RETURN(const v1::SavedRecipe saved, ToSavedRecipe(record));
   absl::StatusOr<ResolvedCallRecipe> resolved =
       ResolveRecipe(saved.recipe(), serving);
   if (!resolved.ok()) {

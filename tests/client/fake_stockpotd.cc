@@ -150,8 +150,22 @@ grpc::Status FakeRegistry::DeleteAlias(grpc::ServerContext* /*context*/,
 
 grpc::Status FakeRegistry::DeleteAdapter(
     grpc::ServerContext* /*context*/, const v1::DeleteAdapterRequest* request,
-    v1::DeleteAdapterResponse* /*response*/) {
+    v1::DeleteAdapterResponse* response) {
+  if (request->purge()) {
+    purged.push_back(request->adapter());
+    return grpc::Status::OK;
+  }
   deleted.push_back(request->adapter());
+  response->mutable_purge_time()->set_seconds(1'700'000'000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::UndeleteAdapter(
+    grpc::ServerContext* /*context*/, const v1::UndeleteAdapterRequest* request,
+    v1::Adapter* response) {
+  undeleted.push_back(request->adapter());
+  response->set_name("facts");
+  response->set_version(2);
   return grpc::Status::OK;
 }
 

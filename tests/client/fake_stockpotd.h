@@ -46,6 +46,9 @@ class FakeRegistry final : public v1::RegistryService::Service {
   grpc::Status DeleteAdapter(grpc::ServerContext* context,
                              const v1::DeleteAdapterRequest* request,
                              v1::DeleteAdapterResponse* response) override;
+  grpc::Status UndeleteAdapter(grpc::ServerContext* context,
+                               const v1::UndeleteAdapterRequest* request,
+                               v1::Adapter* response) override;
 
   grpc::Status SaveRecipe(grpc::ServerContext* context,
                           const v1::SaveRecipeRequest* request,
@@ -77,6 +80,8 @@ class FakeRegistry final : public v1::RegistryService::Service {
   std::vector<v1::SetAliasRequest> set_aliases;
   std::vector<v1::DeleteAliasRequest> deleted_aliases;
   std::vector<std::string> deleted;
+  std::vector<std::string> purged;
+  std::vector<std::string> undeleted;
   std::vector<v1::SaveRecipeRequest> saves;  // Each is a recipe's version 1.
   std::vector<v1::ListRecipesRequest> recipe_lists;
   std::vector<std::string> deleted_recipes;

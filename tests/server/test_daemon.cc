@@ -16,6 +16,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   RocksStoreOptions options;
   options.path = dir_.path() + "/registry";
   options.reserve_bytes = 0;
+  options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   store_ = *RocksStore::Open(std::move(options));
 
