@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -30,6 +31,7 @@ struct GenerateOptions {
   std::vector<std::string> skills;          // "facts=1"
   std::vector<std::string> module_weights;  // "facts:GLOB=0.5"
   std::string recipe_json;                  // A file; empty: none.
+  std::string saved_recipe;                 // Empty: none; else the only one.
 
   std::optional<float> temperature;
   std::optional<uint32_t> top_k;
@@ -62,6 +64,10 @@ struct GenerateOptions {
 absl::StatusOr<std::string> ReadPrompt(const std::optional<std::string>& prompt,
                                        const std::string& file,
                                        Terminal& terminal);
+
+// Fills `recipe` from the options that write one out, none of them: the base
+// model alone. Errors: InvalidArgument, NotFound (a file).
+absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe);
 
 // Reads the files and the standard input that `options` name.
 // Errors: InvalidArgument, NotFound.

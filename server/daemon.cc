@@ -280,11 +280,13 @@ absl::Status Daemon::LoadHere() {
   RocksStoreOptions store;
   store.path = options_.registry;
   store.max_bytes = static_cast<uint64_t>(options_.registry_max_bytes);
+  store.undelete_window = options_.undelete_window;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
+  p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();
   p.serving.engine = p.engine.get();

@@ -18,6 +18,7 @@
 #include "merge/composer.h"
 #include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
+#include "registry/recipe_store.h"
 
 namespace stockpot {
 
@@ -39,6 +40,7 @@ struct Serving {
   ModelFacts model;
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
+  RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;
   Engine* engine = nullptr;

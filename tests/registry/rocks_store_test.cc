@@ -30,6 +30,7 @@
 #include "base/sha256.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
+#include "registry/store_audit.h"
 #include "tests/registry/rocks_store_fixture.h"
 #include "tests/registry/store_fixture.h"
 #include "tests/testing/status_matchers.h"
@@ -376,12 +377,14 @@ TEST_F(RocksStoreTest, ANewerFormatIsRefusedInWords) {
   ASSERT_THAT(Open(), IsOk());
   Edit([](rocksdb::DB& db) {
     storage::v1::StoreFormat format;
-    format.set_version(2);
+    format.set_version(kStoreFormat + 1);
     db.Put({}, std::string(kFormatKey), format.SerializeAsString());
   });
-  EXPECT_THAT(Open(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("format 2"), HasSubstr("up to 1"))));
+  EXPECT_THAT(
+      Open(),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               AllOf(HasSubstr(absl::StrCat("format ", kStoreFormat + 1)),
+                     HasSubstr(absl::StrCat("up to ", kStoreFormat)))));
 }
 
 TEST_F(RocksStoreTest, AForeignDatabaseIsRefused) {

@@ -16,6 +16,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   RocksStoreOptions options;
   options.path = dir_.path() + "/registry";
   options.reserve_bytes = 0;
+  options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   store_ = *RocksStore::Open(std::move(options));
 
@@ -39,6 +40,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
+  serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
   serving_.engine = engine_.get();
   serving_.metrics = &metrics_;
