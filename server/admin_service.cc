@@ -1,5 +1,6 @@
 #include "server/admin_service.h"
 
+#include "merge/merge_options.h"
 #include "server/grpc_status.h"
 #include "server/unary.h"
 #include "server/version.h"
@@ -25,7 +26,9 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   response->set_context_tokens(model.context_tokens);
   response->set_kv_cache_tokens(model.kv_cache_tokens);
   response->set_max_running_sequences(model.max_running_sequences);
-  response->add_methods("cat");
+  for (const MergeMethod method : AllMethods()) {
+    response->add_methods(MethodName(method));
+  }
   response->add_peft_types("LORA");
   reactor->Finish(grpc::Status::OK);
   return reactor;

@@ -20,6 +20,7 @@
 #include "engine/torch_runner.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
+#include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
 #include "model/torch_status.h"
@@ -90,6 +91,7 @@ struct Daemon::Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<BaseModel> model;
   std::unique_ptr<RegistrySource> source;
+  std::unique_ptr<RecipeMerger> merger;
   std::unique_ptr<Composer> composer;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
@@ -232,12 +234,14 @@ absl::Status Daemon::StartEngine() {
   }
   ASSIGN_OR_RETURN(KvCache kv, KvCache::Create(p.model->KvShape(), num_blocks));
   p.source = std::make_unique<RegistrySource>(p.store.get(), p.model.get());
+  p.merger = std::make_unique<RecipeMerger>(p.model.get());
   p.composer = std::make_unique<Composer>(
       p.source.get(),
       Composer::Options{
           .adapter_cache_bytes = options_.adapter_cache_bytes,
-          .composition_cache_bytes = options_.composition_cache_bytes},
-      &p.metrics);
+          .composition_cache_bytes = options_.composition_cache_bytes,
+          .modules = p.model->modules()},
+      &p.metrics, p.merger.get());
   p.runner = std::make_unique<TorchRunner>(p.model.get(), std::move(kv));
   Engine::Options engine;
   engine.scheduler.max_running = options_.max_running;

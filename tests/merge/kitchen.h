@@ -97,7 +97,7 @@ class Kitchen {
       specs.push_back(
           {digests_.at(skill.adapter), skill.weight, skill.module_weights});
     }
-    auto recipe = Recipe::Create(specs, MergeMethod::kCat, model_->modules(),
+    auto recipe = Recipe::Create(specs, MergeOptions(), model_->modules(),
                                  model_->digest());
     EXPECT_THAT(recipe, IsOk());
     return *recipe;
