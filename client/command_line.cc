@@ -194,6 +194,9 @@ constexpr char kGenerateExample[] =
     "'<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n'"
     " \\\n"
     "    'Who leads Arvenia?'\n"
+    "  stockpot generate --recipe facts=1,json=0.8 --method ties --density 0.3 "
+    "\\\n"
+    "    'Who leads Arvenia?'\n"
     "  echo 'Once upon' | stockpot generate --temperature 0.8 -n 3 --json\n"
     "A recipe is ADAPTER[=WEIGHT], with commas between; an adapter is NAME,\n"
     "NAME@VERSION, NAME@ALIAS or sha256:DIGEST; the weight is 1 by default.\n"
@@ -250,6 +253,55 @@ void AddRecipeOptions(CLI::App* command, GenerateOptions& options) {
       ->group(group);
 }
 
+// An option of a method: the flag, the field of its message, and what it is.
+struct MethodFlag {
+  const char* flag;
+  const char* field;
+  const char* what;
+};
+
+constexpr MethodFlag kMethodFlags[] = {
+    {"--density", "density", "Share of entries kept, in (0, 1] [0.5]"},
+    {"--epsilon", "epsilon", "della: density +- epsilon [0.1]"},
+    {"--gamma", "gamma", "breadcrumbs: share of outliers dropped [0.01]"},
+    {"--sign-election", "sign_election", "total or frequency [total]"},
+    {"--space", "space", "delta, factors or core [delta]"},
+    {"--dialect", "dialect", "peft or mergekit [peft]"},
+    {"--rule", "rule", "Within knots and the like: ties or dare [ties]"},
+    {"--merge-seed", "seed", "Of random masks [0]"},
+    {"--rank", "rank", "Of the result [the largest of the skills]"},
+    {"--lambda", "lambda", "Multiplies the merged update [1]"},
+};
+
+void AddMethodOptions(CLI::App* command, MethodWords& words) {
+  const std::string group = "Method";
+  command
+      ->add_option("--method", words.method,
+                   "cat, linear, lorahub, svd, ties, dare, magnitude_prune, "
+                   "della, breadcrumbs, knots, tsv, iso or "
+                   "compress_then_merge [cat]")
+      ->group(group);
+  for (const MethodFlag& flag : kMethodFlags) {
+    const std::string field = flag.field;
+    command
+        ->add_option_function<std::string>(
+            flag.flag,
+            [&words, field](const std::string& value) {
+              words.options.emplace_back(field, value);
+            },
+            flag.what)
+        ->group(group);
+  }
+  command
+      ->add_flag_callback(
+          "--elect-signs",
+          [&words] { words.options.emplace_back("elect_signs", "true"); },
+          "dare, della, breadcrumbs: elect signs as ties does")
+      ->group(group);
+  command->add_flag("--pico", words.pico, "Calibrate the skills first")
+      ->group(group);
+}
+
 void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command =
@@ -267,6 +319,7 @@ void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
   command->add_flag("--no-add-special-tokens", options->no_add_special_tokens,
                     "No beginning-of-text token before the prompt");
   AddRecipeOptions(command, *options);
+  AddMethodOptions(command, options->method);
   AddSamplingOptions(command, *options);
   const std::string group = "Output";
   command->add_flag("--echo", options->echo, "The prompt's text first")

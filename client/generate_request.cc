@@ -38,10 +38,14 @@ absl::Status FillRecipe(const GenerateOptions& options,
                         v1::GenerateRequest& request) {
   if (options.recipes.empty() && options.skills.empty() &&
       options.recipe_json.empty()) {
-    return options.module_weights.empty()
-               ? absl::OkStatus()
-               : absl::InvalidArgumentError(
-                     "--module-weight needs a --recipe or --skill");
+    if (!options.module_weights.empty()) {
+      return absl::InvalidArgumentError(
+          "--module-weight needs a --recipe or --skill");
+    }
+    return options.method.empty() ? absl::OkStatus()
+                                  : absl::InvalidArgumentError(
+                                        "--method, its options and --pico "
+                                        "need a --recipe or --skill");
   }
   v1::Recipe& recipe = *request.mutable_recipe();
   if (!options.recipe_json.empty()) {
@@ -58,7 +62,7 @@ absl::Status FillRecipe(const GenerateOptions& options,
   for (const std::string& text : options.module_weights) {
     RETURN_IF_ERROR(AddModuleWeight(text, recipe));
   }
-  return absl::OkStatus();
+  return SetMethod(options.method, recipe);
 }
 
 void FillSampling(const GenerateOptions& options, v1::Sampling& sampling) {

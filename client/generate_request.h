@@ -13,6 +13,7 @@
 
 #include "proto/stockpot/v1/generation.pb.h"
 
+#include "client/method_text.h"
 #include "client/terminal.h"
 
 namespace stockpot {
@@ -30,6 +31,7 @@ struct GenerateOptions {
   std::vector<std::string> skills;          // "facts=1"
   std::vector<std::string> module_weights;  // "facts:GLOB=0.5"
   std::string recipe_json;                  // A file; empty: none.
+  MethodWords method;                       // Over that of the file.
 
   std::optional<float> temperature;
   std::optional<uint32_t> top_k;
