@@ -23,7 +23,9 @@ endif()
 
 add_library(stockpot_libtorch INTERFACE)
 add_library(stockpot::libtorch ALIAS stockpot_libtorch)
-set(libs "${site}/torch/lib/libtorch_cpu.so" "${site}/torch/lib/libc10.so")
+# The wheel's own OpenMP, so that the process has one.
+set(libs "${site}/torch/lib/libtorch_cpu.so" "${site}/torch/lib/libc10.so"
+  "${site}/torch/lib/libgomp.so.1")
 if(STOCKPOT_CUDA)
   list(APPEND libs "${site}/torch/lib/libtorch_cuda.so" "${site}/torch/lib/libc10_cuda.so")
   target_compile_definitions(stockpot_libtorch INTERFACE STOCKPOT_CUDA=1)
@@ -31,6 +33,8 @@ endif()
 target_compile_options(stockpot_libtorch INTERFACE
   "SHELL:-idirafter ${site}/torch/include"
   "SHELL:-idirafter ${site}/torch/include/torch/csrc/api/include"
+  # at::parallel_for() is a header: without this it runs on one thread.
+  -fopenmp
   -DAT_PER_OPERATOR_HEADERS -D_GLIBCXX_USE_CXX11_ABI=1
   -Wno-unused-parameter -Wno-sign-compare)
 # --no-as-needed: libtorch_cuda registers itself when it is loaded; nothing here

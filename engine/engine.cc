@@ -212,6 +212,9 @@ void Engine::EngineLoop() {
     }
     ReapEnded();
     RunStep();
+    if (active_.empty()) {
+      runner_->Rest();
+    }
     PublishGauges();
   }
 }

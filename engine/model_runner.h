@@ -37,6 +37,10 @@ class ModelRunner {
   virtual absl::StatusOr<Logits> Run(
       const StepBatch& batch,
       absl::Span<const std::shared_ptr<const Composition>> mixes) = 0;
+
+  // Lets go of what only the last step needed; nothing runs now. Called by the
+  // engine thread alone.
+  virtual void Rest() {}
 };
 
 }  // namespace stockpot

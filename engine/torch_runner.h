@@ -22,6 +22,8 @@ class TorchRunner : public ModelRunner {
       const StepBatch& batch,
       absl::Span<const std::shared_ptr<const Composition>> mixes) override;
 
+  void Rest() override { pool_.Rest(); }
+
  private:
   const BaseModel* const model_;
   KvCache kv_;

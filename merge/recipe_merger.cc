@@ -14,6 +14,7 @@
 #include "merge/merge_module.h"
 #include "merge/mixing.h"
 #include "model/torch_status.h"
+#include "model/torch_threads.h"
 
 namespace stockpot {
 
@@ -116,6 +117,7 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RecipeMerger::Merge(
   const std::vector<BaseModule>& modules = model_->modules();
   const LoadOptions& load = model_->options();
   return CatchTorch([&]() -> absl::StatusOr<std::shared_ptr<const Adapter>> {
+    const OneTorchThread alone;
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = recipe.digest();
     adapter->scales.resize(modules.size());

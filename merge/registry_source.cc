@@ -15,6 +15,7 @@
 #include "formats/safetensors.h"
 #include "merge/adapter_factors.h"
 #include "model/torch_status.h"
+#include "model/torch_threads.h"
 
 namespace stockpot {
 
@@ -155,6 +156,7 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
   ASSIGN_OR_RETURN(const AdapterLayout layout,
                    MatchAdapter(header, config, model_->modules()));
   return CatchTorch([&]() -> absl::StatusOr<std::shared_ptr<const Adapter>> {
+    const OneTorchThread alone;
     std::vector<Target> targets;
     std::shared_ptr<AdapterFactors> factors =
         EmptyFactors(layout, header.tensors.size(), &targets);

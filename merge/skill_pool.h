@@ -1,10 +1,11 @@
-// A SkillPool holds the factors of the adapters that a step needs, one below
-// the other per module, and says how to mix them for each recipe of the step.
+// A SkillPool says, for each step, what the adapters of its recipes add to each
+// module and how much of each goes into each row.
 //
-// The batch's cost follows the number of distinct adapters. Adapters stay in
-// the pool between steps; the pool is rebuilt only when the batch needs one
-// that is missing or uses less than half of what is there. Not thread-safe: the
-// engine thread is the only user.
+// On the CPU it borrows the adapters' factors as they are. Elsewhere, where
+// every product is a launch, it keeps them stacked one below the other; a stack
+// stays between steps and is rebuilt only when a step needs an adapter that is
+// missing or uses less than half of what is there. Not thread-safe: the engine
+// thread is the only user.
 
 #ifndef STOCKPOT_MERGE_SKILL_POOL_H_
 #define STOCKPOT_MERGE_SKILL_POOL_H_
@@ -14,10 +15,10 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include <ATen/core/Tensor.h>
 
 #include "base/digest.h"
 #include "merge/composition.h"
+#include "merge/skill_stack.h"
 #include "model/base_model.h"
 #include "model/delta_set.h"
 
@@ -25,43 +26,29 @@ namespace stockpot {
 
 class SkillPool {
  public:
-  SkillPool(int64_t num_modules, const LoadOptions& options)
-      : options_(options), modules_(num_modules), deltas_(num_modules) {}
+  // `stacked`: as for a device, also on the CPU; for tests.
+  SkillPool(int64_t num_modules, const LoadOptions& options,
+            bool stacked = false);
 
   // What to add in a step whose mix row i + 1 is compositions[i]; row 0 is the
   // base model. Valid until the next call. Throws c10::Error.
   const DeltaSet& Prepare(
       absl::Span<const std::shared_ptr<const Composition>> compositions);
 
-  // Memory of the factors held.
-  int64_t bytes() const { return bytes_; }
+  // Lets go of adapters that are borrowed; for when nothing runs.
+  void Rest();
+
+  // Memory of the factors that the pool itself holds.
+  int64_t bytes() const { return stack_.bytes(); }
 
  private:
-  // An adapter in the pool, and where its ranks stand in each module.
-  struct Slot {
-    // Not the adapter itself: the pool must not pin what no call uses.
-    Digest adapter;
-    std::vector<int64_t> offsets;  // [modules]
-    std::vector<int64_t> ranks;    // [modules]; 0: not adapted
-  };
-  struct ModuleSlab {
-    at::Tensor a;  // [rank, in]
-    at::Tensor b;  // [rank, out]
-    int64_t rank = 0;
-  };
+  void Borrow(absl::Span<const std::shared_ptr<const Composition>> compositions,
+              const std::vector<const Adapter*>& adapters);
 
-  void EnsureResident(
-      absl::Span<const std::shared_ptr<const Composition>> compositions);
-  void Rebuild(const std::vector<std::shared_ptr<const Adapter>>& adapters);
-  void FillCoefficients(
-      absl::Span<const std::shared_ptr<const Composition>> compositions);
-
-  const LoadOptions options_;
-  std::vector<Slot> slots_;
-  std::vector<ModuleSlab> modules_;
+  const bool stacked_;
+  SkillStack stack_;
   DeltaSet deltas_;
   std::vector<Digest> prepared_;  // Recipes whose mix is in deltas_.
-  int64_t bytes_ = 0;
 };
 
 }  // namespace stockpot

@@ -4,33 +4,11 @@
 #include <bit>
 #include <cmath>
 
-// Three versions of each entry point; the loader picks by CPUID. The bodies are
-// templates that every version inlines.
-#if defined(__x86_64__)
-#define STOCKPOT_PER_CPU \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define STOCKPOT_PER_CPU
-#endif
-#define STOCKPOT_INLINE inline __attribute__((always_inline))
+#include "model/cpu_targets.h"
 
 namespace stockpot::kernels {
 
 namespace {
-
-STOCKPOT_INLINE float Load(float x) { return x; }
-STOCKPOT_INLINE float Load(Bf16 x) {
-  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
-}
-
-STOCKPOT_INLINE void Store(float x, float* to) { *to = x; }
-// Rounds to nearest, ties to even. NaN stays NaN.
-STOCKPOT_INLINE void Store(float x, Bf16* to) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const bool is_nan = (bits & 0x7fffffff) > 0x7f800000;
-  to->bits = static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40 : rounded);
-}
 
 // exp(x) within 2 units in the last place, without branches, so that loops
 // around it vectorise. Source: Cephes expf.
@@ -94,15 +72,6 @@ STOCKPOT_INLINE void SiluMulBody(const T* gate, const T* up, int64_t n,
   for (int64_t i = 0; i < n; ++i) {
     const float g = Load(gate[i]);
     Store(g / (1.0f + Exp(-g)) * Load(up[i]), &out[i]);
-  }
-}
-
-template <typename T>
-STOCKPOT_INLINE void MixBody(T* x, const float* coefficients, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const float c = coefficients[i];
-    Store(c == 0.0f ? 0.0f : Load(x[i]) * c, &x[i]);
   }
 }
 
@@ -204,13 +173,6 @@ STOCKPOT_PER_CPU void SiluMul(const float* gate, const float* up, int64_t n,
 STOCKPOT_PER_CPU void SiluMul(const Bf16* gate, const Bf16* up, int64_t n,
                               Bf16* out) {
   SiluMulBody(gate, up, n, out);
-}
-
-STOCKPOT_PER_CPU void Mix(float* x, const float* coefficients, int64_t n) {
-  MixBody(x, coefficients, n);
-}
-STOCKPOT_PER_CPU void Mix(Bf16* x, const float* coefficients, int64_t n) {
-  MixBody(x, coefficients, n);
 }
 
 STOCKPOT_PER_CPU void Attend(const float* query, const KvView<float>& kv,

@@ -36,10 +36,6 @@ void Rotate(Bf16* x, int64_t heads, int64_t dim, const float* cosines,
 void SiluMul(const float* gate, const float* up, int64_t n, float* out);
 void SiluMul(const Bf16* gate, const Bf16* up, int64_t n, Bf16* out);
 
-// x *= coefficients, [n]; exactly 0 where the coefficient is 0.
-void Mix(float* x, const float* coefficients, int64_t n);
-void Mix(Bf16* x, const float* coefficients, int64_t n);
-
 // One layer's keys and values as the KV cache lays them out:
 // [block][kBlockTokens][kv_heads][dim].
 template <typename T>

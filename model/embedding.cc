@@ -4,9 +4,9 @@ namespace stockpot {
 
 namespace {
 
-// The kernel maps some 64 KiB around each page that is read: this many rows may
-// keep 64 MiB of the file resident.
-constexpr int64_t kRowsPerDrop = 1024;
+// Around each page that is read the kernel maps up to half a megabyte of what
+// it has cached: this many rows may keep 64 MiB of the file resident.
+constexpr int64_t kRowsPerDrop = 128;
 
 }  // namespace
 

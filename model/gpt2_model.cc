@@ -27,8 +27,8 @@ struct Gpt2Model::Step {
   void Add(int64_t layer, Gpt2Module::Index module, const at::Tensor& x,
            at::Tensor y) const {
     if (deltas != nullptr) {
-      AddDelta(x, (*deltas)[layer * Gpt2Module::kCount + module], tensors.mix,
-               tensors.mix_on_device, std::move(y));
+      tensors.Add((*deltas)[layer * Gpt2Module::kCount + module], x,
+                  std::move(y));
     }
   }
 };
@@ -45,6 +45,7 @@ absl::StatusOr<std::unique_ptr<BaseModel>> Gpt2Model::Create(
 
 absl::Status Gpt2Model::LoadWeights(WeightReader* reader) {
   const ModelConfig& c = config_;
+  RETURN_IF_ERROR(LoadEnds(reader));
   for (int64_t i = 0; i < c.num_layers; ++i) {
     ASSIGN_OR_RETURN(Layer layer, LoadLayer(i, reader));
     checkpoint_->DropPages();
@@ -54,14 +55,26 @@ absl::Status Gpt2Model::LoadWeights(WeightReader* reader) {
   ASSIGN_OR_RETURN(
       position_embedding_,
       reader->Read("wpe.weight", {c.max_positions, c.hidden_size}));
+  checkpoint_->DropPages();
+  return absl::OkStatus();
+}
+
+// Embedding and head, before the layers: repacking the largest weight is when
+// loading needs the most memory beside what it keeps.
+absl::Status Gpt2Model::LoadEnds(WeightReader* reader) {
+  const ModelConfig& c = config_;
+  const std::vector<int64_t> shape = {c.vocab_size, c.hidden_size};
   ASSIGN_OR_RETURN(const at::Tensor mapped,
-                   reader->Mapped("wte.weight", {c.vocab_size, c.hidden_size}));
-  ASSIGN_OR_RETURN(
-      at::Tensor head,
-      reader->Read(c.tie_embeddings ? "wte.weight" : "lm_head.weight",
-                   {c.vocab_size, c.hidden_size}));
+                   reader->Mapped("wte.weight", shape));
+  at::Tensor head = mapped;
+  if (!c.tie_embeddings) {
+    ASSIGN_OR_RETURN(head, reader->Mapped("lm_head.weight", shape));
+  }
+  head = head.to(options_.device, options_.dtype);
   head_ = Linear(head, {});
   weight_bytes_ += head_.weight_bytes();
+  // A tied head is repacked like any weight, so rows of the embedding are read
+  // from the file's pages and cost no second copy.
   if (options_.device == at::kCPU) {
     embedding_ = Embedding(mapped, checkpoint_);
   } else {
@@ -179,7 +192,7 @@ at::Tensor Gpt2Model::Run(const StepBatch& batch, const DeltaSet* deltas,
       Normalise(residual.index_select(0, t.sampled_rows), final_norm_);
   const at::Tensor logits = head_(x);  // [sampled, vocab]
   if (deltas != nullptr) {
-    AddDelta(x, deltas->back(), t.sampled_mix, t.sampled_mix_on_device, logits);
+    t.AddSampled(deltas->back(), x, logits);
   }
   return logits.to(at::kCPU, at::kFloat).contiguous();
 }

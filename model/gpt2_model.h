@@ -49,6 +49,7 @@ class Gpt2Model : public BaseModel {
       : BaseModel(std::move(config), options) {}
 
   absl::Status LoadWeights(WeightReader* reader);
+  absl::Status LoadEnds(WeightReader* reader);
   absl::StatusOr<Layer> LoadLayer(int64_t index, WeightReader* reader);
   absl::StatusOr<Linear> LoadConv1D(const std::string& name, int64_t in,
                                     int64_t out, WeightReader* reader);

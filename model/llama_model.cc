@@ -31,8 +31,8 @@ struct LlamaModel::Step {
   void Add(int64_t layer, LlamaModule::Index module, const at::Tensor& x,
            at::Tensor y) const {
     if (deltas != nullptr) {
-      AddDelta(x, (*deltas)[layer * LlamaModule::kCount + module], tensors.mix,
-               tensors.mix_on_device, std::move(y));
+      tensors.Add((*deltas)[layer * LlamaModule::kCount + module], x,
+                  std::move(y));
     }
   }
 };
@@ -49,23 +49,33 @@ absl::StatusOr<std::unique_ptr<BaseModel>> LlamaModel::Create(
 
 absl::Status LlamaModel::LoadWeights(WeightReader* reader) {
   const ModelConfig& c = config_;
+  RETURN_IF_ERROR(LoadEnds(reader));
   for (int64_t i = 0; i < c.num_layers; ++i) {
     ASSIGN_OR_RETURN(Layer layer, LoadLayer(i, reader));
     checkpoint_->DropPages();
     layers_.push_back(std::move(layer));
   }
   ASSIGN_OR_RETURN(final_norm_, reader->Read("norm.weight", {c.hidden_size}));
-  ASSIGN_OR_RETURN(
-      const at::Tensor mapped,
-      reader->Mapped("embed_tokens.weight", {c.vocab_size, c.hidden_size}));
-  // A tied head is repacked like any weight, so rows of the embedding are read
-  // from the file's pages and cost no second copy.
-  ASSIGN_OR_RETURN(
-      at::Tensor head,
-      reader->Read(c.tie_embeddings ? "embed_tokens.weight" : "lm_head.weight",
-                   {c.vocab_size, c.hidden_size}));
+  inverse_frequency_ = at::tensor(RopeFrequencies(c), at::kFloat);
+  return absl::OkStatus();
+}
+
+// Embedding and head, before the layers: repacking the largest weight is when
+// loading needs the most memory beside what it keeps.
+absl::Status LlamaModel::LoadEnds(WeightReader* reader) {
+  const ModelConfig& c = config_;
+  const std::vector<int64_t> shape = {c.vocab_size, c.hidden_size};
+  ASSIGN_OR_RETURN(const at::Tensor mapped,
+                   reader->Mapped("embed_tokens.weight", shape));
+  at::Tensor head = mapped;
+  if (!c.tie_embeddings) {
+    ASSIGN_OR_RETURN(head, reader->Mapped("lm_head.weight", shape));
+  }
+  head = head.to(options_.device, options_.dtype);
   head_ = Linear(head, {});
   weight_bytes_ += head_.weight_bytes();
+  // A tied head is repacked like any weight, so rows of the embedding are read
+  // from the file's pages and cost no second copy.
   if (options_.device == at::kCPU) {
     embedding_ = Embedding(mapped, checkpoint_);
   } else {
@@ -74,7 +84,6 @@ absl::Status LlamaModel::LoadWeights(WeightReader* reader) {
         nullptr);
   }
   checkpoint_->DropPages();
-  inverse_frequency_ = at::tensor(RopeFrequencies(c), at::kFloat);
   return absl::OkStatus();
 }
 
@@ -198,8 +207,7 @@ at::Tensor LlamaModel::Run(const StepBatch& batch, const DeltaSet* deltas,
       AddRmsNorm(residual, delta, final_norm_, config_.norm_eps);
   const at::Tensor logits = head_(x);  // [sampled, vocab]
   if (deltas != nullptr) {
-    AddDelta(x, deltas->back(), step.tensors.sampled_mix,
-             step.tensors.sampled_mix_on_device, logits);
+    step.tensors.AddSampled(deltas->back(), x, logits);
   }
   return logits.to(at::kCPU, at::kFloat).contiguous();
 }

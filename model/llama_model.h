@@ -44,6 +44,7 @@ class LlamaModel : public BaseModel {
       : BaseModel(std::move(config), options) {}
 
   absl::Status LoadWeights(WeightReader* reader);
+  absl::Status LoadEnds(WeightReader* reader);
   absl::StatusOr<Layer> LoadLayer(int64_t index, WeightReader* reader);
 
   // x [rows, hidden] normalised -> attention's contribution [rows, hidden].

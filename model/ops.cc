@@ -9,29 +9,15 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 #include "model/cpu_kernels.h"
+#include "model/cpu_storage.h"
 
 namespace stockpot {
 
 namespace {
-
-// Calls f with a null pointer of the storage type that `x` has on the CPU.
-template <typename F>
-void WithCpuType(const at::Tensor& x, F f) {
-  if (x.scalar_type() == at::kFloat) {
-    f(static_cast<float*>(nullptr));
-  } else {
-    TORCH_CHECK(x.scalar_type() == at::kBFloat16,
-                "the CPU runs float32 and bfloat16");
-    f(static_cast<kernels::Bf16*>(nullptr));
-  }
-}
 
 template <typename T>
 T* Data(const at::Tensor& x) {
@@ -59,7 +45,7 @@ at::Tensor AddRmsNorm(at::Tensor& residual, const at::Tensor& delta,
   }
   at::Tensor out = at::empty_like(residual);
   const int64_t n = residual.size(1);
-  WithCpuType(residual, [&](auto* type) {
+  WithCpuStorage(residual, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     T* r = Data<T>(residual);
     const T* d = delta.defined() ? Data<T>(delta) : nullptr;
@@ -86,7 +72,7 @@ void Rotate(at::Tensor x, int64_t heads, int64_t dim, const at::Tensor& cosines,
         at::cat(std::vector<at::Tensor>{a * c - b * s, b * c + a * s}, 2));
     return;
   }
-  WithCpuType(x, [&](auto* type) {
+  WithCpuStorage(x, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     at::parallel_for(
         0, x.size(0), Grain(heads * dim), [&](int64_t b, int64_t e) {
@@ -105,7 +91,7 @@ at::Tensor SiluMul(const at::Tensor& gate_up) {
     return at::silu(gate_up.narrow(1, 0, n)) * gate_up.narrow(1, n, n);
   }
   at::Tensor out = at::empty({gate_up.size(0), n}, gate_up.options());
-  WithCpuType(gate_up, [&](auto* type) {
+  WithCpuStorage(gate_up, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* x = Data<T>(gate_up);
     at::parallel_for(0, gate_up.size(0), Grain(n), [&](int64_t b, int64_t e) {
@@ -116,32 +102,6 @@ at::Tensor SiluMul(const at::Tensor& gate_up) {
     });
   });
   return out;
-}
-
-void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
-              const at::Tensor& mix, const at::Tensor& mix_on_device,
-              at::Tensor y) {
-  if (!delta.a.defined()) {
-    return;
-  }
-  at::Tensor t = at::linear(x, delta.a);  // [rows, rank]
-  if (!x.is_cpu()) {
-    const at::Tensor c = delta.coefficients.index_select(0, mix_on_device);
-    const at::Tensor mixed = at::where(c == 0, at::zeros_like(c), t * c);
-    y.addmm_(mixed.to(x.scalar_type()), delta.b);
-    return;
-  }
-  const int64_t rank = delta.a.size(0);
-  WithCpuType(x, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    for (int64_t row = 0; row < t.size(0); ++row) {
-      kernels::Mix(
-          Data<T>(t) + row * rank,
-          Data<float>(delta.coefficients) + Data<int32_t>(mix)[row] * rank,
-          rank);
-    }
-  });
-  y.addmm_(t, delta.b);
 }
 
 }  // namespace stockpot

@@ -10,8 +10,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "model/delta_set.h"
-
 namespace stockpot {
 
 // Adds `delta` [rows, n] (may be undefined) to `residual` [rows, n] in place
@@ -26,13 +24,6 @@ void Rotate(at::Tensor x, int64_t heads, int64_t dim, const at::Tensor& cosines,
 
 // gate_up [rows, 2 n] -> silu(first half) * second half, [rows, n].
 at::Tensor SiluMul(const at::Tensor& gate_up);
-
-// y += ((x a^T) * coefficients[mix]) b, in place; `delta` may be undefined.
-// x [rows, in], y [rows, out] with inner stride 1, mix [rows] int32 on the CPU,
-// mix_on_device the same as int64 on the device.
-void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
-              const at::Tensor& mix, const at::Tensor& mix_on_device,
-              at::Tensor y);
 
 }  // namespace stockpot
 

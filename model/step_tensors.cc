@@ -1,9 +1,11 @@
 #include "model/step_tensors.h"
 
+#include <utility>
 #include <vector>
 
 #include <ATen/ops/tensor.h>
 
+#include "model/add_delta.h"
 #include "model/attention.h"
 
 namespace stockpot {
@@ -27,11 +29,27 @@ StepTensors StepTensors::Of(const StepBatch& batch, at::Device device) {
   t.sampled_rows = at::tensor(sampled_rows, at::kLong).to(device);
   t.mix = at::tensor(mix, at::kInt);
   t.sampled_mix = at::tensor(sampled_mix, at::kInt);
-  if (device != at::kCPU) {
-    t.mix_on_device = t.mix.to(device, at::kLong);
-    t.sampled_mix_on_device = t.sampled_mix.to(device, at::kLong);
-  }
+  t.mix_on_device = t.mix.to(device, at::kLong);
+  t.sampled_mix_on_device = t.sampled_mix.to(device, at::kLong);
   return t;
+}
+
+void StepTensors::Add(const ModuleDelta& delta, const at::Tensor& x,
+                      at::Tensor y) const {
+  if (delta.stacked.a.defined()) {
+    AddStackedDelta(x, delta.stacked, mix_on_device, std::move(y));
+  } else if (!delta.empty()) {
+    AddDelta(x, delta, mix, std::move(y));
+  }
+}
+
+void StepTensors::AddSampled(const ModuleDelta& delta, const at::Tensor& x,
+                             at::Tensor y) const {
+  if (delta.stacked.a.defined()) {
+    AddStackedDelta(x, delta.stacked, sampled_mix_on_device, std::move(y));
+  } else if (!delta.empty()) {
+    AddDelta(x, delta, sampled_mix, std::move(y));
+  }
 }
 
 }  // namespace stockpot

@@ -5,22 +5,30 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/delta_set.h"
 #include "model/step_batch.h"
 
 namespace stockpot {
 
 struct StepTensors {
-  at::Tensor token_ids;      // [rows] int64, CPU
-  at::Tensor positions;      // [rows] int64, CPU
-  at::Tensor slots;          // [rows] int64, device; see KvSlots()
-  at::Tensor sampled_rows;   // [sampled] int64, device
-  at::Tensor mix;            // [rows] int32, CPU
-  at::Tensor mix_on_device;  // [rows] int64, device; undefined on the CPU
-  at::Tensor sampled_mix;    // [sampled] int32, CPU
-  at::Tensor sampled_mix_on_device;  // [sampled] int64; undefined on the CPU
+  at::Tensor token_ids;              // [rows] int64, CPU
+  at::Tensor positions;              // [rows] int64, CPU
+  at::Tensor slots;                  // [rows] int64, device; see KvSlots()
+  at::Tensor sampled_rows;           // [sampled] int64, device
+  at::Tensor mix;                    // [rows] int32, CPU
+  at::Tensor mix_on_device;          // [rows] int64, device
+  at::Tensor sampled_mix;            // [sampled] int32, CPU
+  at::Tensor sampled_mix_on_device;  // [sampled] int64, device
 
   // Throws c10::Error.
   static StepTensors Of(const StepBatch& batch, at::Device device);
+
+  // Adds `delta` to a module's output: x [rows, in], y [rows, out]. Throws
+  // c10::Error.
+  void Add(const ModuleDelta& delta, const at::Tensor& x, at::Tensor y) const;
+  // Likewise for the rows that are sampled.
+  void AddSampled(const ModuleDelta& delta, const at::Tensor& x,
+                  at::Tensor y) const;
 };
 
 }  // namespace stockpot

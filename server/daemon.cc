@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -258,6 +259,14 @@ absl::Status Daemon::StartEngine() {
 }
 
 absl::Status Daemon::Load() {
+  // On a thread of its own: libgomp keeps a pool of threads for every thread
+  // that ran a product, until that thread ends (model/torch_threads.h).
+  absl::Status status;
+  std::thread([&] { status = LoadHere(); }).join();
+  return status;
+}
+
+absl::Status Daemon::LoadHere() {
   Parts& p = *parts_;
   const absl::Time start = absl::Now();
   RocksStoreOptions store;

@@ -62,6 +62,7 @@ class Daemon {
   struct Parts;
   explicit Daemon(DaemonOptions options);
 
+  absl::Status LoadHere();
   absl::Status LoadModel();
   absl::Status StartEngine();
   void SetHealth(bool serving);

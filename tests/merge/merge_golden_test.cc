@@ -131,21 +131,12 @@ TEST_P(MergeGoldenTest, LogitsUnderEveryRecipeEqualPefts) {
   }
 }
 
-// Every recipe and two base rows in one batch, at different positions.
-TEST_P(MergeGoldenTest, AMixedBatchEqualsEachRecipeAlone) {
-  Kitchen kitchen(GetParam().spec);
-  GetParam().RegisterAll(&kitchen);
-  std::vector<std::shared_ptr<const Composition>> compositions;
-  std::vector<const Rows*> expected = {&GetParam().base_logits};
-  for (const GoldenRecipe& golden : GetParam().recipes) {
-    compositions.push_back(kitchen.Compose(kitchen.MakeRecipe(golden.skills)));
-    expected.push_back(&golden.logits);
-  }
-  expected.push_back(&GetParam().base_logits);
-  const DeltaSet& deltas = kitchen.pool().Prepare(compositions);
-
-  ModelDriver driver(&kitchen.model());
-  const std::vector<int32_t>& tokens = GetParam().tokens;
+// Runs sequences over `tokens` in one batch, each with its row of `deltas`; the
+// first and the last are the base's.
+void ExpectMixedBatch(Kitchen* kitchen, const DeltaSet& deltas,
+                      const std::vector<int32_t>& tokens,
+                      const std::vector<const Rows*>& expected) {
+  ModelDriver driver(&kitchen->model());
   std::vector<int> ids;
   std::vector<size_t> done(expected.size(), 0);
   for (size_t s = 0; s < expected.size(); ++s) {
@@ -175,6 +166,23 @@ TEST_P(MergeGoldenTest, AMixedBatchEqualsEachRecipeAlone) {
                 kTolerance)
           << "sequence " << s << " position " << done[s] - 1;
     }
+  }
+}
+
+// Every recipe and two base rows in one batch, at different positions.
+TEST_P(MergeGoldenTest, AMixedBatchEqualsEachRecipeAlone) {
+  Kitchen kitchen(GetParam().spec);
+  GetParam().RegisterAll(&kitchen);
+  std::vector<std::shared_ptr<const Composition>> compositions;
+  std::vector<const Rows*> expected = {&GetParam().base_logits};
+  for (const GoldenRecipe& golden : GetParam().recipes) {
+    compositions.push_back(kitchen.Compose(kitchen.MakeRecipe(golden.skills)));
+    expected.push_back(&golden.logits);
+  }
+  expected.push_back(&GetParam().base_logits);
+  for (SkillPool* pool : {&kitchen.pool(), &kitchen.stacked_pool()}) {
+    ExpectMixedBatch(&kitchen, pool->Prepare(compositions), GetParam().tokens,
+                     expected);
   }
 }
 
@@ -378,25 +386,48 @@ TEST_P(MergeTest, ThePoolIsRebuiltOnlyWhenItMust) {
   const auto compose = [&](const std::vector<Kitchen::Skill>& skills) {
     return kitchen.Compose(kitchen.MakeRecipe(skills));
   };
-  SkillPool& pool = kitchen.pool();
+  SkillPool& pool = kitchen.stacked_pool();
   const auto both = compose({{"b", 1, {}}, {"c", 1, {}}});
-  const void* factors = pool.Prepare({both})[0].a.data_ptr();
+  const void* factors = pool.Prepare({both})[0].stacked.a.data_ptr();
   const int64_t bytes = pool.bytes();
   EXPECT_GT(bytes, 0);
   // Other recipes over the same adapters, one of them alone, none new.
   const auto more_b = compose({{"b", 2, {}}});
   const auto other = compose({{"b", -1, {}}, {"c", 0.5f, {}}});
-  EXPECT_EQ(pool.Prepare({other, both})[0].a.data_ptr(), factors);
-  const DeltaSet& alone = pool.Prepare({more_b});
-  EXPECT_EQ(alone[0].a.data_ptr(), factors);
-  EXPECT_EQ(alone[0].coefficients.size(0), 2);
-  EXPECT_EQ(alone[0].coefficients[0].abs().sum().item<float>(), 0);
+  EXPECT_EQ(pool.Prepare({other, both})[0].stacked.a.data_ptr(), factors);
+  const StackedDelta& alone = pool.Prepare({more_b})[0].stacked;
+  EXPECT_EQ(alone.a.data_ptr(), factors);
+  EXPECT_EQ(alone.expand.size(0), 2);
+  EXPECT_EQ(alone.expand[0].abs().sum().item<float>(), 0);
   EXPECT_EQ(pool.bytes(), bytes);
   // A new adapter, then less than half of what is there.
   const auto three = compose({{"b", 1, {}}, {"c", 1, {}}, {"d", 1, {}}});
-  EXPECT_EQ(pool.Prepare({three})[0].a.size(0), 1 + 2 + 3);
-  EXPECT_EQ(pool.Prepare({more_b})[0].a.size(0), 1);
-  EXPECT_FALSE(pool.Prepare({})[0].a.defined());
+  EXPECT_EQ(pool.Prepare({three})[0].stacked.a.size(0), 1 + 2 + 3);
+  EXPECT_EQ(pool.Prepare({more_b})[0].stacked.a.size(0), 1);
+  EXPECT_TRUE(pool.Prepare({})[0].empty());
+}
+
+TEST_P(MergeTest, OnTheCpuAStepBorrowsTheAdaptersOfItsRecipes) {
+  Kitchen kitchen(Spec());
+  kitchen.Register("b", Adapter(1, 1));
+  kitchen.Register("c", Adapter(2, 2));
+  SkillPool& pool = kitchen.pool();
+  const auto both =
+      kitchen.Compose(kitchen.MakeRecipe({{"b", 1, {}}, {"c", 3, {}}}));
+  const auto one = kitchen.Compose(kitchen.MakeRecipe({{"b", 2, {}}}));
+  const ModuleDelta& delta = pool.Prepare({one, both})[0];
+  EXPECT_EQ(pool.bytes(), 0);
+  ASSERT_EQ(delta.skills.size(), 2u);
+  ASSERT_EQ(delta.shares.size(), 3 * 2u);
+  const auto& skill = one->skills[0];
+  EXPECT_EQ(delta.skills[0].a.data_ptr(),
+            skill.adapter->factors->modules[0].a.data_ptr());
+  EXPECT_EQ(delta.shares[0].expand, 0);
+  EXPECT_EQ(delta.shares[2].expand, (*skill.coefficients)[0]);
+  EXPECT_EQ(delta.shares[3].expand, 0);
+  EXPECT_NE(delta.shares[5].expand, 0);
+  pool.Rest();
+  EXPECT_TRUE(pool.Prepare({})[0].empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MergeTest, ::testing::Bool(),

@@ -138,25 +138,6 @@ TYPED_TEST(CpuKernelsTest, SiluMulOfLargeGatesNeitherOverflowsNorHidesNan) {
   EXPECT_TRUE(std::isnan(ToFloat(out[3])));
 }
 
-TYPED_TEST(CpuKernelsTest, MixMultipliesAndZeroKeepsInfinityOut) {
-  using T = TypeParam;
-  for (const int64_t n : kSizes) {
-    const auto before = Random<T>(n, 8);
-    auto coefficients = Random<float>(n, 9);
-    std::vector<T> x = before;
-    for (int64_t i = 0; i < n; i += 3) {
-      coefficients[i] = 0;
-      x[i] = FromFloat<T>(i % 2 == 0 ? kInf : kNan);
-    }
-    Mix(x.data(), coefficients.data(), n);
-    for (int64_t i = 0; i < n; ++i) {
-      const double expected =
-          i % 3 == 0 ? 0 : double{ToFloat(before[i])} * coefficients[i];
-      ASSERT_NEAR(ToFloat(x[i]), expected, Tolerance<T>(expected));
-    }
-  }
-}
-
 TYPED_TEST(CpuKernelsTest, AttendIsTheSoftmaxOverScatteredBlocks) {
   using T = TypeParam;
   constexpr int64_t kBlockTokens = 16, kKvHeads = 3, kNumBlocks = 12;

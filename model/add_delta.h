@@ -1,0 +1,26 @@
+// Adds a step's low-rank updates to the output of a linear module.
+
+#ifndef STOCKPOT_MODEL_ADD_DELTA_H_
+#define STOCKPOT_MODEL_ADD_DELTA_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "model/delta_set.h"
+
+namespace stockpot {
+
+// Adds to y, in place, what `delta` says for the mix of each row.
+//
+// x [rows, in], y [rows, out], both with inner stride 1, on the CPU; mix [rows]
+// int32. Only the rows and skills that a mix uses are computed, in float32,
+// and rounded once. Throws c10::Error.
+void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
+              const at::Tensor& mix, at::Tensor y);
+
+// The same with libtorch's operators, for any device; mix [rows] int64 on it.
+void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
+                     const at::Tensor& mix, at::Tensor y);
+
+}  // namespace stockpot
+
+#endif  // STOCKPOT_MODEL_ADD_DELTA_H_
