@@ -5,7 +5,8 @@
 // All methods are safe to call from many threads at once. The builder runs on
 // the calling thread with no lock held. Evicts the least recently used entry
 // that nobody holds; an entry that is held stays until it is released, so the
-// total may exceed the capacity by what is held.
+// total may exceed the capacity by what is held. A builder that must not add to
+// that reserves its charge first.
 
 #ifndef STOCKPOT_BASE_CHARGED_CACHE_H_
 #define STOCKPOT_BASE_CHARGED_CACHE_H_
@@ -15,6 +16,7 @@
 #include <list>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -32,6 +34,15 @@ struct CacheStats {
   int64_t entries = 0;
   int64_t charge = 0;         // Of all entries.
   int64_t pinned_charge = 0;  // Of the entries that somebody holds.
+  int64_t reserved = 0;       // Of builds that are running.
+};
+
+// One entry of a cache as it was for a moment.
+template <typename K>
+struct CacheEntry {
+  K key;
+  int64_t charge = 0;
+  int64_t uses = 0;  // References besides the cache's own.
 };
 
 template <typename K, typename V>
@@ -62,7 +73,19 @@ class ChargedCache {
                                                       bool* hit = nullptr)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Sets `charge` aside for the build of `key` and evicts what is in its way,
+  // so that values that run, values being built and this one fit together.
+  // Ends with the build, whose value takes its place. Returns false, and sets
+  // nothing aside, if what others hold and have set aside leaves no room;
+  // `*taken`, if given, is then how much that is.
+  // REQUIRES: called by the builder of `key`, at most once.
+  bool Reserve(const K& key, int64_t charge, int64_t* taken = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   CacheStats Stats() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // All entries, most recently used first.
+  std::vector<CacheEntry<K>> Entries() const ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t capacity() const { return capacity_; }
 
@@ -70,6 +93,7 @@ class ChargedCache {
   // One build in flight; waiters hold a reference until `done`.
   struct Flight {
     bool done = false;
+    int64_t reserved = 0;
     absl::StatusOr<std::shared_ptr<const V>> result =
         absl::UnknownError("not built");
   };
@@ -85,6 +109,7 @@ class ChargedCache {
     return entry.built.value.use_count() > 1;
   }
   void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t PinnedCharge() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int64_t capacity_;
 
@@ -96,6 +121,7 @@ class ChargedCache {
       ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<K, std::shared_ptr<Flight>> flights_ ABSL_GUARDED_BY(mu_);
   int64_t total_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t reserved_ ABSL_GUARDED_BY(mu_) = 0;  // Of all flights.
   int64_t hits_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t misses_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t evictions_ ABSL_GUARDED_BY(mu_) = 0;
@@ -140,6 +166,7 @@ absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
   absl::StatusOr<Built> built = build();
   MutexLock lock(&mu_);
   flights_.erase(key);
+  reserved_ -= flight->reserved;
   flight->done = true;
   flight_done_.SignalAll();
   if (!built.ok()) {
@@ -155,9 +182,34 @@ absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
 }
 
 template <typename K, typename V>
+bool ChargedCache<K, V>::Reserve(const K& key, int64_t charge, int64_t* taken) {
+  MutexLock lock(&mu_);
+  const int64_t held = PinnedCharge() + reserved_;
+  if (taken != nullptr) {
+    *taken = held;
+  }
+  if (charge > capacity_ - held) {
+    return false;
+  }
+  flights_.at(key)->reserved = charge;
+  reserved_ += charge;
+  Evict();
+  return true;
+}
+
+template <typename K, typename V>
+int64_t ChargedCache<K, V>::PinnedCharge() const {
+  int64_t pinned = 0;
+  for (const Entry& entry : entries_) {
+    pinned += IsHeld(entry) ? entry.built.charge : 0;
+  }
+  return pinned;
+}
+
+template <typename K, typename V>
 void ChargedCache<K, V>::Evict() {
   auto it = entries_.end();
-  while (total_ > capacity_ && it != entries_.begin()) {
+  while (total_ + reserved_ > capacity_ && it != entries_.begin()) {
     --it;
     if (IsHeld(*it)) {
       continue;
@@ -176,11 +228,22 @@ CacheStats ChargedCache<K, V>::Stats() const {
                    .misses = misses_,
                    .evictions = evictions_,
                    .entries = static_cast<int64_t>(entries_.size()),
-                   .charge = total_};
-  for (const Entry& entry : entries_) {
-    stats.pinned_charge += IsHeld(entry) ? entry.built.charge : 0;
-  }
+                   .charge = total_,
+                   .pinned_charge = PinnedCharge(),
+                   .reserved = reserved_};
   return stats;
+}
+
+template <typename K, typename V>
+std::vector<CacheEntry<K>> ChargedCache<K, V>::Entries() const {
+  MutexLock lock(&mu_);
+  std::vector<CacheEntry<K>> entries;
+  entries.reserve(entries_.size());
+  for (const Entry& entry : entries_) {
+    entries.push_back(
+        {entry.key, entry.built.charge, entry.built.value.use_count() - 1});
+  }
+  return entries;
 }
 
 }  // namespace stockpot

@@ -14,10 +14,12 @@
 #include "client/command_arguments.h"
 #include "client/command_generate.h"
 #include "client/command_recipes.h"
+#include "client/command_resident.h"
 #include "client/command_server.h"
 #include "client/command_transfer.h"
 #include "client/connection.h"
 #include "client/generate_request.h"
+#include "client/recipe_options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -76,6 +78,23 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
       ->required();
   command->add_option("DIR", download->directory, "Made if needed")->required();
   command->add_flag("--force", download->force, "Overwrite an adapter in DIR");
+
+  auto exported = std::make_shared<ExportOptions>();
+  command =
+      AddCommand(app, arguments, "export", "Write a recipe as a PEFT directory",
+                 "  stockpot export ./mix --recipe facts=1,json=0.8\n"
+                 "One plain LoRA adapter of scaling 1, for any server "
+                 "that reads PEFT's.\n",
+                 exported, RunExport);
+  command->add_option("DIR", exported->directory, "Made if needed")->required();
+  command->add_option("--name", exported->name,
+                      "Its name, for what is printed");
+  command->add_flag("--force", exported->force, "Overwrite an adapter in DIR");
+  AddRecipeOptions(command, exported->mix);
+  command
+      ->add_option("--saved-recipe", exported->mix.saved_recipe,
+                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
+      ->group("Recipe");
 }
 
 void AddReadCommands(CLI::App& app, Arguments& arguments) {
@@ -164,6 +183,9 @@ constexpr char kGenerateExample[] =
     "    --template "
     "'<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n'"
     " \\\n"
+    "    'Who leads Arvenia?'\n"
+    "  stockpot generate --recipe facts=1,json=0.8 --method ties --density 0.3 "
+    "\\\n"
     "    'Who leads Arvenia?'\n"
     "  echo 'Once upon' | stockpot generate --temperature 0.8 -n 3 --json\n"
     "A recipe is ADAPTER[=WEIGHT], with commas between; an adapter is NAME,\n"
@@ -314,6 +336,7 @@ ExitCode RunCommandLine(const std::vector<std::string>& args,
   AddReadCommands(app, arguments);
   AddWriteCommands(app, arguments, terminal.in_is_terminal);
   AddRecipeCommands(app, arguments, terminal.in_is_terminal);
+  AddResidentCommands(app, arguments);
   AddGenerateCommand(app, arguments);
   AddTokenizeCommand(app, arguments);
   AddServerCommands(app, arguments);

@@ -20,6 +20,7 @@
 #include "base/status_macros.h"
 #include "client/adapter_text.h"
 #include "client/json_text.h"
+#include "client/recipe_options.h"
 #include "client/table.h"
 #include "client/text.h"
 
@@ -354,22 +355,6 @@ void AddWrite(CLI::App& app, Arguments& arguments, bool may_ask) {
 }
 
 }  // namespace
-
-void AddRecipeOptions(CLI::App* command, GenerateOptions& options) {
-  const std::string group = "Recipe";
-  AddRepeated(command, "--recipe", options.recipes, "As in facts=1,json=0.8")
-      ->group(group);
-  AddRepeated(command, "--skill", options.skills,
-              "One skill, as in facts=1; repeatable")
-      ->group(group);
-  AddRepeated(command, "--module-weight", options.module_weights,
-              "ADAPTER:GLOB=FACTOR for the modules that match; repeatable")
-      ->group(group);
-  command
-      ->add_option("--recipe-json", options.recipe_json,
-                   "A file: stockpot.v1.Recipe in Protobuf's JSON form")
-      ->group(group);
-}
 
 void AddRecipeCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
   CLI::App* recipes =

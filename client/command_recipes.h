@@ -4,15 +4,11 @@
 #define STOCKPOT_CLIENT_COMMAND_RECIPES_H_
 
 #include "client/command_arguments.h"
-#include "client/generate_request.h"
 
 namespace stockpot {
 
 // Adds `recipe` and its commands. `may_ask`: somebody can answer.
 void AddRecipeCommands(CLI::App& app, Arguments& arguments, bool may_ask);
-
-// Adds the options that write out a recipe: --recipe, --skill, ....
-void AddRecipeOptions(CLI::App* command, GenerateOptions& options);
 
 }  // namespace stockpot
 

@@ -39,22 +39,6 @@ bool HasRecipe(const GenerateOptions& options) {
          !options.recipe_json.empty();
 }
 
-absl::Status FillChoice(const GenerateOptions& options,
-                        v1::GenerateRequest& request) {
-  if (!options.saved_recipe.empty()) {
-    if (HasRecipe(options) || !options.module_weights.empty()) {
-      return absl::InvalidArgumentError(
-          "give --saved-recipe or a recipe's own options, not both");
-    }
-    request.set_saved_recipe(options.saved_recipe);
-    return absl::OkStatus();
-  }
-  if (!HasRecipe(options) && options.module_weights.empty()) {
-    return absl::OkStatus();
-  }
-  return FillRecipe(options, *request.mutable_recipe());
-}
-
 void FillSampling(const GenerateOptions& options, v1::Sampling& sampling) {
   if (options.temperature.has_value()) {
     sampling.set_temperature(*options.temperature);
@@ -127,10 +111,32 @@ absl::StatusOr<std::string> ReadPrompt(const std::optional<std::string>& prompt,
   return text;
 }
 
+absl::Status FillChoice(const GenerateOptions& options,
+                        v1::GenerateRequest& request) {
+  if (!options.saved_recipe.empty()) {
+    if (HasRecipe(options) || !options.module_weights.empty() ||
+        !options.method.empty()) {
+      return absl::InvalidArgumentError(
+          "give --saved-recipe or a recipe's own options, not both");
+    }
+    request.set_saved_recipe(options.saved_recipe);
+    return absl::OkStatus();
+  }
+  if (!HasRecipe(options) && options.module_weights.empty() &&
+      options.method.empty()) {
+    return absl::OkStatus();
+  }
+  return FillRecipe(options, *request.mutable_recipe());
+}
+
 absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe) {
   if (!HasRecipe(options) && !options.module_weights.empty()) {
     return absl::InvalidArgumentError(
         "--module-weight needs a --recipe or --skill");
+  }
+  if (!HasRecipe(options) && !options.method.empty()) {
+    return absl::InvalidArgumentError(
+        "--method, its options and --pico need a --recipe or --skill");
   }
   if (!options.recipe_json.empty()) {
     ASSIGN_OR_RETURN(const std::string json,
@@ -146,7 +152,7 @@ absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe) {
   for (const std::string& text : options.module_weights) {
     RETURN_IF_ERROR(AddModuleWeight(text, recipe));
   }
-  return absl::OkStatus();
+  return SetMethod(options.method, recipe);
 }
 
 absl::StatusOr<v1::GenerateRequest> MakeGenerateRequest(

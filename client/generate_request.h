@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 
 #include "proto/stockpot/v1/generation.pb.h"
 
+#include "client/method_text.h"
 #include "client/terminal.h"
 
 namespace stockpot {
@@ -32,6 +34,7 @@ struct GenerateOptions {
   std::vector<std::string> module_weights;  // "facts:GLOB=0.5"
   std::string recipe_json;                  // A file; empty: none.
   std::string saved_recipe;                 // Empty: none; else the only one.
+  MethodWords method;                       // Over that of the file.
 
   std::optional<float> temperature;
   std::optional<uint32_t> top_k;
@@ -68,6 +71,24 @@ absl::StatusOr<std::string> ReadPrompt(const std::optional<std::string>& prompt,
 // Fills `recipe` from the options that write one out, none of them: the base
 // model alone. Errors: InvalidArgument, NotFound (a file).
 absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe);
+
+// Sets the recipe, or the saved one, that the options name. Errors: likewise,
+// and InvalidArgument for both at once.
+absl::Status FillChoice(const GenerateOptions& options,
+                        v1::GenerateRequest& request);
+
+// Likewise for another request with the fields `recipe` and `saved_recipe`.
+template <typename Request>
+absl::Status FillChoiceOf(const GenerateOptions& options, Request& request) {
+  v1::GenerateRequest choice;
+  absl::Status status = FillChoice(options, choice);
+  if (choice.has_saved_recipe()) {
+    request.set_saved_recipe(choice.saved_recipe());
+  } else {
+    *request.mutable_recipe() = std::move(*choice.mutable_recipe());
+  }
+  return status;
+}
 
 // Reads the files and the standard input that `options` name.
 // Errors: InvalidArgument, NotFound.

@@ -169,4 +169,25 @@ double Seconds(const google::protobuf::Duration& duration) {
          1e9;
 }
 
+Json ToJson(const v1::ListResidentResponse& resident) {
+  Json adapters = Json::array();
+  for (const v1::ResidentAdapter& adapter : resident.adapters()) {
+    adapters.push_back({{"name", adapter.name()},
+                        {"version", adapter.version()},
+                        {"digest", adapter.digest()},
+                        {"bytes", adapter.bytes()},
+                        {"tier", adapter.tier()},
+                        {"uses", adapter.uses()}});
+  }
+  Json compositions = Json::array();
+  for (const v1::ResidentComposition& composition : resident.compositions()) {
+    compositions.push_back({{"recipe", ToJson(composition.recipe())},
+                            {"bytes", composition.bytes()},
+                            {"pinned", composition.pinned()},
+                            {"uses", composition.uses()}});
+  }
+  return {{"adapters", std::move(adapters)},
+          {"compositions", std::move(compositions)}};
+}
+
 }  // namespace stockpot

@@ -24,6 +24,7 @@ struct Adapter {
   // [modules]: alpha / rank, or alpha / sqrt(rank) with rsLoRA
   // (arXiv:2312.03732), of each module; 0 where the adapter has none.
   std::vector<float> scales;
+  std::vector<int32_t> ranks;  // [modules]; 0 where the adapter has none.
   std::shared_ptr<const AdapterFactors> factors;
   int64_t bytes = 0;  // Memory that the factors hold.
 };

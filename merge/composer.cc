@@ -4,17 +4,38 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 #include "base/status_macros.h"
+#include "merge/mixing.h"
 
 namespace stockpot {
 
 Composer::Composer(AdapterSource* source, const Options& options,
-                   Metrics* metrics)
+                   Metrics* metrics, AdapterMerger* merger)
     : source_(source),
+      merger_(merger),
+      modules_(options.modules),
       metrics_(metrics),
       adapters_(options.adapter_cache_bytes),
       compositions_(options.composition_cache_bytes) {}
+
+absl::Status Composer::Reserve(const Digest& key, int64_t bytes) {
+  if (bytes > adapters_.capacity()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the adapter takes ", bytes, " bytes, the whole adapter cache has ",
+        adapters_.capacity(), ". Raise --adapter_cache_bytes"));
+  }
+  int64_t taken = 0;
+  if (!adapters_.Reserve(key, bytes, &taken)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "adapters of running calls, and those being loaded, hold ", taken,
+        " bytes; ", bytes, " more do not fit into the adapter cache of ",
+        adapters_.capacity(),
+        " bytes. Retry later, or raise --adapter_cache_bytes"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
     const Digest& digest, bool* hit) {
@@ -22,15 +43,7 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
       digest,
       [&]() -> absl::StatusOr<ChargedCache<Digest, Adapter>::Built> {
         ASSIGN_OR_RETURN(const int64_t bytes, source_->ResidentBytes(digest));
-        const int64_t pinned = adapters_.Stats().pinned_charge;
-        if (pinned + bytes > adapters_.capacity()) {
-          return absl::ResourceExhaustedError(absl::StrCat(
-              "adapters of running calls hold ", pinned, " bytes; ", bytes,
-              " more do not fit into the adapter cache of ",
-              adapters_.capacity(),
-              " bytes. Retry later, or raise "
-              "--adapter_cache_bytes"));
-        }
+        RETURN_IF_ERROR(Reserve(digest, bytes));
         ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
                          source_->Load(digest));
         const int64_t charge = adapter->bytes;
@@ -39,46 +52,89 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
       hit);
 }
 
-absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe) {
-  Result result;
-  if (recipe.is_base()) {
-    return result;
+absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
+    const Recipe& recipe, bool* hit) {
+  AdapterList adapters;
+  for (const RecipeSkill& skill : recipe.skills()) {
+    bool hit_one = false;
+    ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
+                     GetAdapter(skill.adapter, &hit_one));
+    *hit = *hit && hit_one;
+    adapters.push_back(std::move(adapter));
   }
-  const absl::Time start = absl::Now();
+  return adapters;
+}
+
+absl::StatusOr<std::shared_ptr<const Composition>> Composer::Mix(
+    const Recipe& recipe, bool* hit) {
   auto composition = std::make_shared<Composition>();
   composition->recipe = recipe.digest();
-  for (const RecipeSkill& skill : recipe.skills()) {
-    bool hit = false;
-    ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
-                     GetAdapter(skill.adapter, &hit));
-    result.hit = result.hit && hit;
-    composition->skills.push_back({std::move(adapter), nullptr});
-  }
-  bool hit = false;
+  ASSIGN_OR_RETURN(const AdapterList adapters, GetAdapters(recipe, hit));
+  bool hit_mix = false;
   ASSIGN_OR_RETURN(
       composition->mix,
       compositions_.GetOrBuild(
           recipe.digest(),
           [&]() -> absl::StatusOr<
                     ChargedCache<Digest, MixingCoefficients>::Built> {
-            auto mix = std::make_shared<MixingCoefficients>();
-            for (size_t i = 0; i < recipe.skills().size(); ++i) {
-              std::vector<float> row = recipe.skills()[i].weights;
-              const Adapter& adapter = *composition->skills[i].adapter;
-              for (size_t m = 0; m < row.size(); ++m) {
-                row[m] *= adapter.scales[m];
-              }
-              mix->by_skill.push_back(std::move(row));
-            }
-            const int64_t bytes = mix->bytes();
+            ASSIGN_OR_RETURN(MixingCoefficients mix,
+                             MixingOf(recipe, adapters, modules_));
+            const int64_t bytes = mix.bytes();
             return ChargedCache<Digest, MixingCoefficients>::Built{
-                std::move(mix), bytes};
+                std::make_shared<const MixingCoefficients>(std::move(mix)),
+                bytes};
           },
-          &hit));
-  result.hit = result.hit && hit;
-  for (size_t i = 0; i < composition->skills.size(); ++i) {
-    composition->skills[i].coefficients = &composition->mix->by_skill[i];
+          &hit_mix));
+  *hit = *hit && hit_mix;
+  const MixingCoefficients& mix = *composition->mix;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    composition->skills.push_back(
+        {.adapter = adapters[i],
+         .coefficients = &mix.by_skill[i],
+         .shrink = mix.rank_one() ? &mix.shrink_by_skill[i] : nullptr});
   }
+  return composition;
+}
+
+absl::StatusOr<std::shared_ptr<const Composition>> Composer::Derive(
+    const Recipe& recipe, bool* hit) {
+  if (merger_ == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat("recipe.method \"", MethodName(recipe.options().method),
+                     "\" is not built yet in this daemon"));
+  }
+  const auto merge =
+      [&]() -> absl::StatusOr<ChargedCache<Digest, Adapter>::Built> {
+    bool ignored = true;
+    ASSIGN_OR_RETURN(const AdapterList skills, GetAdapters(recipe, &ignored));
+    ASSIGN_OR_RETURN(const int64_t bytes, merger_->MergedBytes(recipe, skills));
+    RETURN_IF_ERROR(Reserve(recipe.digest(), bytes));
+    ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
+                     merger_->Merge(recipe, skills));
+    const int64_t charge = adapter->bytes;
+    return ChargedCache<Digest, Adapter>::Built{std::move(adapter), charge};
+  };
+  ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
+                   adapters_.GetOrBuild(recipe.digest(), merge, hit));
+  auto mix = std::make_shared<MixingCoefficients>();
+  mix->by_skill.push_back(adapter->scales);
+  auto composition = std::make_shared<Composition>();
+  composition->recipe = recipe.digest();
+  composition->skills.push_back(
+      {.adapter = std::move(adapter), .coefficients = &mix->by_skill[0]});
+  composition->mix = std::move(mix);
+  return composition;
+}
+
+absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe) {
+  Result result;
+  if (recipe.is_base()) {
+    return result;
+  }
+  const absl::Time start = absl::Now();
+  ASSIGN_OR_RETURN(result.composition, IsDerived(recipe.options())
+                                           ? Derive(recipe, &result.hit)
+                                           : Mix(recipe, &result.hit));
   if (metrics_ != nullptr) {
     (result.hit ? metrics_->composition_hits : metrics_->composition_misses)
         .Add();
@@ -86,7 +142,6 @@ absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe) {
       metrics_->composition_build_time.Observe(absl::Now() - start);
     }
   }
-  result.composition = std::move(composition);
   return result;
 }
 

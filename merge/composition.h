@@ -4,6 +4,7 @@
 #ifndef STOCKPOT_MERGE_COMPOSITION_H_
 #define STOCKPOT_MERGE_COMPOSITION_H_
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -14,25 +15,30 @@ namespace stockpot {
 
 struct ComposedSkill {
   std::shared_ptr<const Adapter> adapter;
-  // [modules]: recipe weight times the adapter's scaling; 0: nothing is added.
+  // [modules]: what multiplies this skill's part of the output; 0: nothing is
+  // added. Of the recipe's own skills: weight times the adapter's scaling.
   const std::vector<float>* coefficients = nullptr;  // In Composition::mix.
-  // [modules], in Composition::mix; null unless it is rank_one().
-  const std::vector<float>* shrink = nullptr;
+  // [modules], of rank-one mixing: what multiplies A_i x before the skills'
+  // products are added up. Null: each skill alone.
+  const std::vector<float>* shrink = nullptr;  // In Composition::mix.
 };
 
 // What the composition cache keeps: numbers only, so that a cached recipe pins
-// no adapter.
+// no adapter. In each module, either every skill is alone,
+//   y += sum_i b_i B_i (A_i x),
+// or, with shrink_by_skill, all go through one product of their common rank,
+//   y += sum_i b_i B_i u,  u = sum_i a_i A_i x.
 struct MixingCoefficients {
-  std::vector<std::vector<float>> by_skill;  // [skills][modules]
-  // [skills][modules]; empty: each skill alone (cat). Otherwise the skills'
-  // updates are (sum_i by_skill_i B_i)(sum_j shrink_by_skill_j A_j).
+  std::vector<std::vector<float>> by_skill;  // b: [skills][modules]
+  // a: [skills][modules]; empty: each skill alone.
   std::vector<std::vector<float>> shrink_by_skill;
+
   bool rank_one() const { return !shrink_by_skill.empty(); }
   int64_t bytes() const {
-    return by_skill.empty()
-               ? 0
-               : static_cast<int64_t>(by_skill.size() * by_skill[0].size() *
-                                      sizeof(float));
+    return by_skill.empty() ? 0
+                            : static_cast<int64_t>(
+                                  (by_skill.size() + shrink_by_skill.size()) *
+                                  by_skill[0].size() * sizeof(float));
   }
 };
 
@@ -41,7 +47,8 @@ struct MixingCoefficients {
 struct Composition {
   Digest recipe;
   std::shared_ptr<const MixingCoefficients> mix;
-  std::vector<ComposedSkill> skills;  // By adapter digest.
+  // By adapter digest; of a derived recipe, its one adapter.
+  std::vector<ComposedSkill> skills;
 };
 
 }  // namespace stockpot

@@ -101,12 +101,16 @@ class ModuleWeights {
   size_t pattern_bytes_ = 0;
 };
 
-Digest DigestOf(const std::vector<RecipeSkill>& skills, MergeMethod method,
-                const Digest& base_model) {
+Digest DigestOf(const std::vector<RecipeSkill>& skills,
+                const MergeOptions& options, const Digest& base_model) {
   Sha256 hash;
   hash.UpdateFramed("stockpot recipe 1");
   hash.UpdateFramed(base_model.ToHex());
-  hash.UpdateU64(static_cast<uint64_t>(method));
+  hash.UpdateU64(static_cast<uint64_t>(options.method));
+  for (const MergeOption& option : CanonicalOptions(options)) {
+    hash.UpdateFramed(option.name);
+    hash.UpdateU64(option.bits);
+  }
   for (const RecipeSkill& skill : skills) {
     hash.UpdateFramed(skill.adapter.ToHex());
     for (const float weight : skill.weights) {
@@ -119,24 +123,15 @@ Digest DigestOf(const std::vector<RecipeSkill>& skills, MergeMethod method,
 
 }  // namespace
 
-const char* MethodName(MergeMethod method) {
-  switch (method) {
-    case MergeMethod::kCat:
-      return "cat";
-    default:
-      break;
-  }
-  return "unknown";
-}
-
 absl::StatusOr<Recipe> Recipe::Create(absl::Span<const SkillSpec> skills,
-                                      MergeMethod method,
+                                      const MergeOptions& options,
                                       absl::Span<const BaseModule> modules,
                                       const Digest& base_model) {
   if (skills.size() > kMaxSkills) {
     return absl::InvalidArgumentError(absl::StrCat(
         "recipe.skills has ", skills.size(), " entries; at most ", kMaxSkills));
   }
+  RETURN_IF_ERROR(CheckMergeOptions(options));
   ModuleWeights expander(modules);
   std::map<Digest, std::vector<std::vector<float>>> parts;
   for (size_t i = 0; i < skills.size(); ++i) {
@@ -146,7 +141,7 @@ absl::StatusOr<Recipe> Recipe::Create(absl::Span<const SkillSpec> skills,
     parts[skills[i].adapter].push_back(std::move(weights));
   }
   Recipe recipe;
-  recipe.method_ = method;
+  recipe.options_ = options;
   for (auto& [adapter, rows] : parts) {
     // Sorted, so that the order of repeated skills cannot show in a rounding.
     std::sort(rows.begin(), rows.end());
@@ -167,7 +162,7 @@ absl::StatusOr<Recipe> Recipe::Create(absl::Span<const SkillSpec> skills,
       recipe.skills_.push_back(std::move(skill));
     }
   }
-  recipe.digest_ = DigestOf(recipe.skills_, method, base_model);
+  recipe.digest_ = DigestOf(recipe.skills_, options, base_model);
   return recipe;
 }
 

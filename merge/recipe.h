@@ -22,9 +22,6 @@
 
 namespace stockpot {
 
-// "cat", ...; as in the wire API.
-const char* MethodName(MergeMethod method);
-
 // Multiplies a skill's weight on the modules that `pattern` matches.
 struct ModuleWeight {
   std::string pattern;  // See base/glob.h.
@@ -59,22 +56,23 @@ class Recipe {
   //
   // Errors: InvalidArgument naming the field: more than kMaxSkills, a weight
   // that is not finite or beyond kMaxWeight, a bad pattern or one that matches
-  // no module.
+  // no module, and those of CheckMergeOptions().
   static absl::StatusOr<Recipe> Create(absl::Span<const SkillSpec> skills,
-                                       MergeMethod method,
+                                       const MergeOptions& options,
                                        absl::Span<const BaseModule> modules,
                                        const Digest& base_model);
 
   bool is_base() const { return skills_.empty(); }
-  MergeMethod method() const { return method_; }
+  const MergeOptions& options() const { return options_; }
   // By adapter digest, each once.
   const std::vector<RecipeSkill>& skills() const { return skills_; }
   // SHA-256 of the canonical form and the base model's digest: the key of
-  // composition and KV caches.
+  // composition and KV caches. Options that the method does not read have no
+  // part in it.
   const Digest& digest() const { return digest_; }
 
  private:
-  MergeMethod method_ = MergeMethod::kCat;
+  MergeOptions options_;
   std::vector<RecipeSkill> skills_;
   Digest digest_;
 };

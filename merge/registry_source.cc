@@ -172,9 +172,12 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = digest;
     adapter->scales.resize(model_->modules().size());
+    adapter->ranks.resize(model_->modules().size());
     for (size_t i = 0; i < layout.modules.size(); ++i) {
       const AdaptedModule& adapted = layout.modules[i];
       adapter->scales[adapted.module] = static_cast<float>(adapted.scale);
+      adapter->ranks[adapted.module] =
+          static_cast<int32_t>(factors->modules[i].a.size(0));
       adapter->bytes += static_cast<int64_t>(factors->modules[i].a.nbytes() +
                                              factors->modules[i].b.nbytes());
     }

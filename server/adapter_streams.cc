@@ -8,7 +8,7 @@
 #include "base/status_macros.h"
 #include "merge/recipe_exporter.h"
 #include "registry/adapter_ref.h"
-#include "server/recipe_resolver.h"
+#include "server/saved_recipes.h"
 
 namespace stockpot {
 
@@ -35,17 +35,13 @@ absl::StatusOr<AdapterStream> OpenStoredAdapter(const Serving& serving,
 
 absl::StatusOr<AdapterStream> OpenExportedRecipe(
     const Serving& serving, const v1::ExportRecipeRequest& request) {
-  if (request.has_saved_recipe()) {
-    return absl::UnimplementedError(
-        "saved_recipe is not built yet; send the recipe itself");
-  }
   AdapterStream stream;
   if (!request.name().empty()) {
     RETURN_IF_ERROR(ValidateName(request.name()));
     stream.metadata.set_name(request.name());
   }
   ASSIGN_OR_RETURN(const ResolvedCallRecipe resolved,
-                   ResolveRecipe(request.recipe(), serving));
+                   ResolveChoice(request, serving));
   ASSIGN_OR_RETURN(Composer::Result composed,
                    serving.composer->Compose(resolved.recipe));
   ASSIGN_OR_RETURN(std::shared_ptr<AdapterExport> exported,

@@ -23,6 +23,7 @@
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
 #include "merge/lora_exporter.h"
+#include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
 #include "model/torch_status.h"
@@ -100,8 +101,10 @@ struct Daemon::Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<BaseModel> model;
   std::unique_ptr<RegistrySource> source;
+  std::unique_ptr<RecipeMerger> merger;
   std::unique_ptr<Composer> composer;
   std::unique_ptr<LoraExporter> exporter;
+  PinnedRecipes pinned;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -138,7 +141,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   parts.registry = std::make_unique<RegistryService>(
       &parts.slot, parts.pool.get(), parts.idle.get(), &parts.metrics);
   parts.admin = std::make_unique<AdminService>(
-      &parts.slot, [self] { self->StopAccepting(); });
+      &parts.slot, parts.pool.get(), &parts.metrics,
+      [self] { self->StopAccepting(); });
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -243,12 +247,14 @@ absl::Status Daemon::StartEngine() {
   }
   ASSIGN_OR_RETURN(KvCache kv, KvCache::Create(p.model->KvShape(), num_blocks));
   p.source = std::make_unique<RegistrySource>(p.store.get(), p.model.get());
+  p.merger = std::make_unique<RecipeMerger>(p.model.get());
   p.composer = std::make_unique<Composer>(
       p.source.get(),
       Composer::Options{
           .adapter_cache_bytes = options_.adapter_cache_bytes,
-          .composition_cache_bytes = options_.composition_cache_bytes},
-      &p.metrics);
+          .composition_cache_bytes = options_.composition_cache_bytes,
+          .modules = p.model->modules()},
+      &p.metrics, p.merger.get());
   p.exporter =
       std::make_unique<LoraExporter>(p.model.get(), p.serving.model.name);
   p.runner = std::make_unique<TorchRunner>(p.model.get(), std::move(kv));
@@ -289,6 +295,7 @@ absl::Status Daemon::LoadHere() {
   p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();
+  p.serving.pinned = &p.pinned;
   p.serving.engine = p.engine.get();
   p.serving.metrics = &p.metrics;
   // Loading took and freed as much again as it kept.

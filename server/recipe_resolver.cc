@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "registry/adapter_ref.h"
+#include "server/merge_options.h"
 
 namespace stockpot {
 
@@ -18,23 +19,6 @@ constexpr size_t kMaxRefBytes = 512;
 absl::Status At(const std::string& field, const absl::Status& status) {
   return absl::Status(status.code(),
                       absl::StrCat(field, ": ", status.message()));
-}
-
-const char* NameOf(v1::Recipe::MethodCase method) {
-  switch (method) {
-    case v1::Recipe::kLinear:
-      return "linear";
-    case v1::Recipe::kLorahub:
-      return "lorahub";
-    case v1::Recipe::kSvd:
-      return "svd";
-    case v1::Recipe::kTies:
-      return "ties";
-    case v1::Recipe::kDare:
-      return "dare";
-    default:
-      return "cat";
-  }
 }
 
 SkillSpec ToSpec(const v1::Skill& skill, const Digest& adapter) {
@@ -55,12 +39,7 @@ absl::Status CheckRecipe(const v1::Recipe& recipe) {
         absl::StrCat("recipe.skills has ", recipe.skills_size(),
                      " entries; at most ", Recipe::kMaxSkills));
   }
-  const auto method = recipe.method_case();
-  if (method != v1::Recipe::METHOD_NOT_SET && method != v1::Recipe::kCat) {
-    return absl::UnimplementedError(
-        absl::StrCat("recipe.method \"", NameOf(method),
-                     "\" is not built yet; this daemon composes by cat"));
-  }
+  RETURN_IF_ERROR(ToMergeOptions(recipe).status());
   for (int i = 0; i < recipe.skills_size(); ++i) {
     const std::string field = absl::StrCat("recipe.skills[", i, "].adapter");
     const std::string& name = recipe.skills(i).adapter();
@@ -103,11 +82,12 @@ absl::StatusOr<ResolvedCallRecipe> ResolveRecipe(const v1::Recipe& recipe,
     out->set_weight(specs.back().weight);
     resolved.adapters.push_back(*std::move(adapter));
   }
+  ASSIGN_OR_RETURN(const MergeOptions options, ToMergeOptions(recipe));
   ASSIGN_OR_RETURN(resolved.recipe,
-                   Recipe::Create(specs, MergeMethod::kCat,
-                                  serving.model.modules, serving.model.digest));
+                   Recipe::Create(specs, options, serving.model.modules,
+                                  serving.model.digest));
   resolved.wire.set_digest(resolved.recipe.digest().ToHex());
-  resolved.wire.set_method(MethodName(resolved.recipe.method()));
+  resolved.wire.set_method(MethodText(options));
   return resolved;
 }
 

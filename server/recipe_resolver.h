@@ -25,9 +25,8 @@ struct ResolvedCallRecipe {
   std::vector<ResolvedAdapter> adapters;
 };
 
-// Checks what can be checked without storage: counts, bounds, the method.
-// Errors: InvalidArgument naming the field; Unimplemented for a method that is
-// not built yet.
+// Checks what can be checked without storage: counts, bounds, the method and
+// its options. Errors: InvalidArgument naming the field.
 absl::Status CheckRecipe(const v1::Recipe& recipe);
 
 // Blocks on storage. Errors: those of CheckRecipe() and Recipe::Create();

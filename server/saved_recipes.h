@@ -45,6 +45,21 @@ absl::Status CheckSavedRecipe(const std::string& name);
 absl::StatusOr<ResolvedCallRecipe> ResolveSavedRecipe(const std::string& name,
                                                       const Serving& serving);
 
+// What a request with the fields `recipe` and `saved_recipe` names. Errors:
+// those of ResolveRecipe(), CheckSavedRecipe() and ResolveSavedRecipe().
+template <typename Request>
+absl::StatusOr<ResolvedCallRecipe> ResolveChoice(const Request& request,
+                                                 const Serving& serving) {
+  if (!request.has_saved_recipe()) {
+    return ResolveRecipe(request.recipe(), serving);
+  }
+  if (absl::Status status = CheckSavedRecipe(request.saved_recipe());
+      !status.ok()) {
+    return status;
+  }
+  return ResolveSavedRecipe(request.saved_recipe(), serving);
+}
+
 }  // namespace stockpot
 
 #endif  // STOCKPOT_SERVER_SAVED_RECIPES_H_

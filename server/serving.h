@@ -19,6 +19,7 @@
 #include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
 #include "registry/recipe_store.h"
+#include "server/pinned_recipes.h"
 
 namespace stockpot {
 
@@ -43,6 +44,7 @@ struct Serving {
   RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;
+  PinnedRecipes* pinned = nullptr;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;
 };

@@ -119,5 +119,91 @@ TEST(ChargedCacheTest, ZeroCapacityKeepsNothingThatNobodyHolds) {
   EXPECT_FALSE(hit);
 }
 
+// A build of `key` that reserves first, and says whether it could.
+absl::StatusOr<std::shared_ptr<const std::string>> BuildReserved(
+    Cache& cache, const std::string& key, int64_t charge) {
+  return cache.GetOrBuild(key, [&]() -> absl::StatusOr<Cache::Built> {
+    int64_t taken = 0;
+    if (!cache.Reserve(key, charge, &taken)) {
+      return absl::ResourceExhaustedError(std::to_string(taken));
+    }
+    return Cache::Built{std::make_shared<const std::string>(key), charge};
+  });
+}
+
+TEST(ChargedCacheTest, ReservingEvictsWhatNobodyHoldsBeforeTheBuild) {
+  Cache cache(10);
+  ASSERT_THAT(cache.GetOrBuild("idle", Build("idle", 6)), IsOk());
+  const auto built =
+      cache.GetOrBuild("new", [&]() -> absl::StatusOr<Cache::Built> {
+        EXPECT_TRUE(cache.Reserve("new", 7));
+        EXPECT_EQ(cache.Stats().charge, 0);
+        EXPECT_EQ(cache.Stats().reserved, 7);
+        EXPECT_EQ(cache.Stats().evictions, 1);
+        return Cache::Built{std::make_shared<const std::string>("new"), 5};
+      });
+  ASSERT_THAT(built, IsOk());
+  EXPECT_EQ(cache.Stats().charge, 5);
+  EXPECT_EQ(cache.Stats().reserved, 0);
+}
+
+TEST(ChargedCacheTest, HeldAndReservedTogetherStayWithinTheCapacity) {
+  Cache cache(10);
+  const auto held = cache.GetOrBuild("held", Build("held", 4));
+  const auto outer =
+      cache.GetOrBuild("outer", [&]() -> absl::StatusOr<Cache::Built> {
+        EXPECT_TRUE(cache.Reserve("outer", 5));
+        // While that build runs, another finds 9 of 10 taken.
+        EXPECT_THAT(BuildReserved(cache, "inner", 2),
+                    StatusIs(absl::StatusCode::kResourceExhausted, "9"));
+        EXPECT_THAT(BuildReserved(cache, "small", 1), IsOk());
+        return Cache::Built{std::make_shared<const std::string>("x"), 5};
+      });
+  ASSERT_THAT(outer, IsOk());
+  EXPECT_LE(cache.Stats().charge, 10);
+}
+
+TEST(ChargedCacheTest, AFailedBuildGivesItsReservationBack) {
+  Cache cache(10);
+  EXPECT_THAT(cache.GetOrBuild("k",
+                               [&]() -> absl::StatusOr<Cache::Built> {
+                                 EXPECT_TRUE(cache.Reserve("k", 10));
+                                 return absl::DataLossError("no");
+                               }),
+              StatusIs(absl::StatusCode::kDataLoss, _));
+  EXPECT_EQ(cache.Stats().reserved, 0);
+  EXPECT_THAT(BuildReserved(cache, "k", 10), IsOk());
+}
+
+TEST(ChargedCacheTest, ReservationsOfManyThreadsNeverPassTheCapacity) {
+  Cache cache(4);
+  std::atomic<int> building = 0;
+  std::atomic<int> built = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 200; ++i) {
+        const std::string key = std::to_string((t * 7 + i) % 23);
+        const auto value =
+            cache.GetOrBuild(key, [&]() -> absl::StatusOr<Cache::Built> {
+              if (!cache.Reserve(key, 1)) {
+                return absl::ResourceExhaustedError("full");
+              }
+              EXPECT_LE(++building, 4);
+              std::this_thread::yield();
+              --building;
+              ++built;
+              return Cache::Built{std::make_shared<const std::string>(key), 1};
+            });
+        const CacheStats stats = cache.Stats();
+        EXPECT_LE(stats.pinned_charge + stats.reserved, 4);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(built, 0);
+  EXPECT_EQ(cache.Stats().reserved, 0);
+}
+
 }  // namespace
 }  // namespace stockpot

@@ -26,6 +26,7 @@ namespace {
 using ::stockpot::testing::IsOk;
 using ::stockpot::testing::StatusIs;
 using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -42,9 +43,11 @@ std::vector<BaseModule> Modules() {
 // Adapters that exist for as long as the test says; counts what was asked.
 class FakeSource : public AdapterSource {
  public:
-  void Add(const std::string& name, std::vector<float> scales) {
+  void Add(const std::string& name, std::vector<float> scales,
+           int32_t rank = 4) {
     MutexLock lock(&mu_);
     scales_[Named(name)] = std::move(scales);
+    rank_[Named(name)] = rank;
   }
   void FailWith(absl::Status status) {
     MutexLock lock(&mu_);
@@ -74,6 +77,9 @@ class FakeSource : public AdapterSource {
     });
     adapter->digest = digest;
     adapter->scales = scales_.at(digest);
+    for (const float scale : adapter->scales) {
+      adapter->ranks.push_back(scale == 0 ? 0 : rank_.at(digest));
+    }
     adapter->bytes = kBytes;
     return adapter;
   }
@@ -84,12 +90,46 @@ class FakeSource : public AdapterSource {
   absl::Duration load_time_ = absl::ZeroDuration();
   Mutex mu_;
   std::map<Digest, std::vector<float>> scales_ ABSL_GUARDED_BY(mu_);
+  std::map<Digest, int32_t> rank_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
 };
 
-Recipe MakeRecipe(const std::vector<SkillSpec>& skills) {
-  auto recipe =
-      Recipe::Create(skills, MergeMethod::kCat, Modules(), Named("base"));
+// Merges into adapters without tensors; counts and remembers.
+class FakeMerger : public AdapterMerger {
+ public:
+  absl::StatusOr<int64_t> MergedBytes(
+      const Recipe&,
+      absl::Span<const std::shared_ptr<const Adapter>>) override {
+    return bytes;
+  }
+  absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
+      const Recipe& recipe,
+      absl::Span<const std::shared_ptr<const Adapter>> adapters) override {
+    ++merges;
+    num_skills = adapters.size();
+    for (size_t i = 0; i < adapters.size(); ++i) {
+      EXPECT_EQ(adapters[i]->digest, recipe.skills()[i].adapter);
+    }
+    absl::SleepFor(merge_time);
+    if (!failure.ok()) return failure;
+    auto adapter = std::make_shared<Adapter>();
+    adapter->digest = recipe.digest();
+    adapter->scales = {1, 0, 1};
+    adapter->ranks = {4, 0, 4};
+    adapter->bytes = bytes;
+    return adapter;
+  }
+
+  int64_t bytes = kBytes;
+  absl::Duration merge_time = absl::ZeroDuration();
+  absl::Status failure;
+  std::atomic<int> merges = 0;
+  std::atomic<size_t> num_skills = 0;
+};
+
+Recipe MakeRecipe(const std::vector<SkillSpec>& skills,
+                  const MergeOptions& options = {}) {
+  auto recipe = Recipe::Create(skills, options, Modules(), Named("base"));
   EXPECT_THAT(recipe, IsOk());
   return *recipe;
 }
@@ -113,8 +153,16 @@ class ComposerTest : public ::testing::Test {
                     nullptr);
   }
 
+  // Two skills by `options`.
+  Recipe TwoBy(const MergeOptions& options) {
+    return MakeRecipe({{Named("1"), 1, {}}, {Named("2"), -0.5f, {}}}, options);
+  }
+
   FakeSource source_;
+  FakeMerger merger_;
 };
+
+const MergeOptions kTies = {.method = MergeMethod::kTies};
 
 TEST_F(ComposerTest, TheBaseNeedsNoComposition) {
   Composer composer = MakeComposer(4);
@@ -290,6 +338,207 @@ TEST_F(ComposerTest, HitsMissesAndBuildTimeReachTheMetrics) {
   EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_hits_total 1\n"));
   EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_misses_total 2\n"));
   EXPECT_THAT(text, HasSubstr("stockpot_composition_build_seconds_count 2\n"));
+}
+
+TEST_F(ComposerTest, LinearAndLoraHubMixThroughOneProduct) {
+  source_.Add("a", {2, 0.5f, 0});
+  source_.Add("b", {2, 0.5f, 2});
+  Composer composer = MakeComposer(4);
+  const std::vector<SkillSpec> skills = {{Named("a"), 2, {}},
+                                         {Named("b"), -8, {{"**.v", 0}}}};
+  const auto linear =
+      composer.Compose(MakeRecipe(skills, {.method = MergeMethod::kLinear}));
+  ASSERT_THAT(linear, IsOk());
+  EXPECT_TRUE(linear->composition->mix->rank_one());
+  const auto hub =
+      composer.Compose(MakeRecipe(skills, {.method = MergeMethod::kLoraHub}));
+  ASSERT_THAT(hub, IsOk());
+  for (const ComposedSkill& skill : linear->composition->skills) {
+    ASSERT_NE(skill.shrink, nullptr);
+    if (skill.adapter->digest == Named("a")) {
+      EXPECT_THAT(*skill.shrink, ElementsAre(2, 1, 0));
+      EXPECT_THAT(*skill.coefficients, ElementsAre(2, 1, 0));
+    } else {
+      EXPECT_THAT(*skill.shrink, ElementsAre(-4, 0, -4));
+      EXPECT_THAT(*skill.coefficients, ElementsAre(4, 0, 4));
+    }
+  }
+  for (const ComposedSkill& skill : hub->composition->skills) {
+    if (skill.adapter->digest == Named("a")) {
+      EXPECT_THAT(*skill.shrink, ElementsAre(2, 2, 0));
+      EXPECT_THAT(*skill.coefficients, ElementsAre(4, 1, 0));
+    } else {
+      EXPECT_THAT(*skill.shrink, ElementsAre(-8, 0, -8));
+      EXPECT_THAT(*skill.coefficients, ElementsAre(-16, 0, -16));
+    }
+  }
+  // Both sides are charged.
+  EXPECT_EQ(composer.CompositionStats().charge, 2 * 2 * 2 * 3 * 4);
+  const auto cat = composer.Compose(MakeRecipe(skills));
+  EXPECT_FALSE(cat->composition->mix->rank_one());
+  EXPECT_EQ(cat->composition->skills[0].shrink, nullptr);
+}
+
+TEST_F(ComposerTest, UnequalRanksAreNamedUnlessTheyMeetNowhere) {
+  const std::vector<BaseModule> modules = Modules();
+  source_.Add("four", {1, 1, 0}, 4);
+  source_.Add("eight", {1, 0, 1}, 8);
+  source_.Add("head", {0, 0, 1}, 16);
+  Composer composer(&source_, {.modules = modules}, nullptr);
+  for (const MergeMethod method :
+       {MergeMethod::kLinear, MergeMethod::kLoraHub}) {
+    const MergeOptions options = {.method = method};
+    EXPECT_THAT(
+        composer.Compose(MakeRecipe(
+            {{Named("four"), 1, {}}, {Named("eight"), 1, {}}}, options)),
+        StatusIs(absl::StatusCode::kFailedPrecondition,
+                 AllOf(HasSubstr("layers.0.q"), HasSubstr(" 4"),
+                       HasSubstr(" 8"), HasSubstr(Named("four").ToString()))));
+    // Adapted by both, wanted from one.
+    EXPECT_THAT(
+        composer.Compose(MakeRecipe(
+            {{Named("four"), 1, {}}, {Named("eight"), 1, {{"**.q", 0}}}},
+            options)),
+        IsOk());
+    EXPECT_THAT(composer.Compose(MakeRecipe(
+                    {{Named("four"), 1, {}}, {Named("head"), 1, {}}}, options)),
+                IsOk());
+  }
+  EXPECT_EQ(composer.CompositionStats().entries, 4);  // No failure is kept.
+}
+
+TEST_F(ComposerTest, LoraHubNeedsEqualScalings) {
+  source_.Add("other", {3, 0.5f, 0});
+  Composer composer = MakeComposer(4);
+  const std::vector<SkillSpec> skills = {{Named("1"), 1, {}},
+                                         {Named("other"), 1, {}}};
+  EXPECT_THAT(
+      composer.Compose(MakeRecipe(skills, {.method = MergeMethod::kLoraHub})),
+      StatusIs(
+          absl::StatusCode::kFailedPrecondition,
+          AllOf(HasSubstr("scaling"), HasSubstr("module 0"), HasSubstr("3"))));
+  EXPECT_THAT(
+      composer.Compose(MakeRecipe(skills, {.method = MergeMethod::kLinear})),
+      IsOk());
+}
+
+TEST_F(ComposerTest, ADerivedRecipeIsOneAdapterThatIsMergedOnce) {
+  Composer composer(&source_, {}, nullptr, &merger_);
+  const Recipe recipe = TwoBy(kTies);
+  const auto result = composer.Compose(recipe);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_FALSE(result->hit);
+  const Composition& composition = *result->composition;
+  EXPECT_EQ(composition.recipe, recipe.digest());
+  ASSERT_EQ(composition.skills.size(), 1);
+  EXPECT_EQ(composition.skills[0].adapter->digest, recipe.digest());
+  EXPECT_THAT(*composition.skills[0].coefficients, ElementsAre(1, 0, 1));
+  EXPECT_EQ(composition.skills[0].shrink, nullptr);
+  EXPECT_EQ(merger_.num_skills, 2);
+  const auto again = composer.Compose(recipe);
+  EXPECT_TRUE(again->hit);
+  EXPECT_EQ(again->composition->skills[0].adapter,
+            composition.skills[0].adapter);
+  EXPECT_EQ(merger_.merges, 1);
+  // Calibrated cat is derived too; other options are another recipe.
+  ASSERT_THAT(composer.Compose(TwoBy({.pico = true})), IsOk());
+  MergeOptions denser = kTies;
+  denser.density = 0.75f;
+  ASSERT_THAT(composer.Compose(TwoBy(denser)), IsOk());
+  EXPECT_EQ(merger_.merges, 3);
+  EXPECT_EQ(composer.CompositionStats().entries, 0);
+}
+
+TEST_F(ComposerTest, ManyThreadsMergeARecipeOnce) {
+  merger_.merge_time = absl::Milliseconds(50);
+  Composer composer(&source_, {}, nullptr, &merger_);
+  constexpr int kThreads = 16;
+  std::barrier barrier(kThreads);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      barrier.arrive_and_wait();
+      // Half of them load the skills meanwhile.
+      const auto result = composer.Compose(
+          i % 2 == 0 ? TwoBy(kTies) : OnlySkill(i % 4 == 1 ? "1" : "2"));
+      EXPECT_THAT(result, IsOk());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(merger_.merges, 1);
+  EXPECT_EQ(source_.loads(), 2);
+}
+
+TEST_F(ComposerTest, ADerivedAdapterNeedsItsSkillsOnlyWhileItIsMerged) {
+  Composer composer(&source_, {.adapter_cache_bytes = 3 * kBytes}, nullptr,
+                    &merger_);
+  auto held = composer.Compose(TwoBy(kTies));
+  ASSERT_THAT(held, IsOk());
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, kBytes);
+  for (const char* name : {"5", "6", "7"}) {
+    ASSERT_THAT(composer.Compose(OnlySkill(name)), IsOk());
+  }
+  const int loads = source_.loads();
+  EXPECT_TRUE(composer.Compose(TwoBy(kTies))->hit);
+  EXPECT_EQ(source_.loads(), loads);
+}
+
+TEST_F(ComposerTest, WhatCannotFitIsRefusedBeforeItIsMerged) {
+  Composer composer(&source_, {.adapter_cache_bytes = 4 * kBytes}, nullptr,
+                    &merger_);
+  merger_.bytes = 5 * kBytes;  // Never.
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--adapter_cache_bytes")));
+  merger_.bytes = 3 * kBytes;  // Not beside its two skills.
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("--adapter_cache_bytes")));
+  EXPECT_EQ(merger_.merges, 0);
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, 0);
+  merger_.bytes = 2 * kBytes;
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)), IsOk());
+}
+
+TEST_F(ComposerTest, AFailedMergeIsNotKept) {
+  Composer composer(&source_, {}, nullptr, &merger_);
+  merger_.failure = absl::FailedPreconditionError("ranks");
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "ranks"));
+  EXPECT_EQ(composer.AdapterStats().entries, 2);
+  EXPECT_EQ(composer.AdapterStats().reserved, 0);
+  merger_.failure = absl::OkStatus();
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)), IsOk());
+  EXPECT_EQ(merger_.merges, 2);
+}
+
+TEST_F(ComposerTest, WithoutAMergerDerivedRecipesAreUnimplemented) {
+  Composer composer = MakeComposer(4);
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("ties")));
+}
+
+TEST_F(ComposerTest, LoadsThatRunTogetherDoNotOvershootTheCache) {
+  source_.SetLoadTime(absl::Milliseconds(30));
+  Composer composer = MakeComposer(2);
+  constexpr int kThreads = 6;
+  std::barrier barrier(kThreads);
+  std::atomic<int> ok = 0;
+  std::atomic<int> refused = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      barrier.arrive_and_wait();
+      const auto result = composer.Compose(OnlySkill(absl::StrCat(i)));
+      const CacheStats stats = composer.AdapterStats();
+      EXPECT_LE(stats.charge + stats.reserved, 2 * kBytes);
+      result.ok() ? ++ok : ++refused;
+      barrier.arrive_and_wait();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ok, 2);
+  EXPECT_EQ(refused, 4);
 }
 
 }  // namespace

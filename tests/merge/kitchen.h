@@ -18,6 +18,7 @@
 #include "base/sha256.h"
 #include "merge/adapter_validator.h"
 #include "merge/composer.h"
+#include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "merge/skill_pool.h"
 #include "model/base_model.h"
@@ -57,8 +58,10 @@ class Kitchen {
     EXPECT_THAT(store, IsOk());
     store_ = *std::move(store);
     source_ = std::make_unique<RegistrySource>(store_.get(), model_.get());
-    composer_ =
-        std::make_unique<Composer>(source_.get(), Composer::Options(), nullptr);
+    merger_ = std::make_unique<RecipeMerger>(model_.get());
+    composer_ = std::make_unique<Composer>(
+        source_.get(), Composer::Options{.modules = model_->modules()}, nullptr,
+        merger_.get());
     const auto num_modules = static_cast<int64_t>(model_->modules().size());
     pool_ = std::make_unique<SkillPool>(num_modules, model_->options());
     stacked_pool_ = std::make_unique<SkillPool>(num_modules, model_->options(),
@@ -93,14 +96,15 @@ class Kitchen {
     float weight = 1;
     std::vector<ModuleWeight> module_weights;
   };
-  Recipe MakeRecipe(const std::vector<Skill>& skills) const {
+  Recipe MakeRecipe(const std::vector<Skill>& skills,
+                    const MergeOptions& options = {}) const {
     std::vector<SkillSpec> specs;
     for (const Skill& skill : skills) {
       specs.push_back(
           {digests_.at(skill.adapter), skill.weight, skill.module_weights});
     }
-    auto recipe = Recipe::Create(specs, MergeMethod::kCat, model_->modules(),
-                                 model_->digest());
+    auto recipe =
+        Recipe::Create(specs, options, model_->modules(), model_->digest());
     EXPECT_THAT(recipe, IsOk());
     return *recipe;
   }
@@ -134,6 +138,7 @@ class Kitchen {
   std::unique_ptr<BaseModel> model_;
   std::unique_ptr<RocksStore> store_;
   std::unique_ptr<RegistrySource> source_;
+  std::unique_ptr<RecipeMerger> merger_;
   std::unique_ptr<Composer> composer_;
   std::unique_ptr<SkillPool> pool_;
   std::unique_ptr<SkillPool> stacked_pool_;

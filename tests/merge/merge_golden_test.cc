@@ -350,7 +350,7 @@ TEST_P(MergeTest, ValuesBeyondTheDtypeToRunInAreRefused) {
 TEST_P(MergeTest, AnAdapterThatIsNotThereIsNotFound) {
   Kitchen kitchen(Spec());
   const auto recipe = Recipe::Create(
-      std::vector<SkillSpec>{{Sha256::Of("nobody"), 1, {}}}, MergeMethod::kCat,
+      std::vector<SkillSpec>{{Sha256::Of("nobody"), 1, {}}}, MergeOptions(),
       kitchen.model().modules(), kitchen.model().digest());
   ASSERT_THAT(recipe, IsOk());
   EXPECT_THAT(kitchen.composer().Compose(*recipe),

@@ -43,7 +43,7 @@ std::vector<BaseModule> Modules() {
 }
 
 absl::StatusOr<Recipe> TryMake(const std::vector<SkillSpec>& skills) {
-  return Recipe::Create(skills, MergeMethod::kCat, Modules(), kBase);
+  return Recipe::Create(skills, MergeOptions(), Modules(), kBase);
 }
 
 Recipe Make(const std::vector<SkillSpec>& skills) {
@@ -158,8 +158,8 @@ TEST(RecipeTest, EveryPartOfTheMeaningChangesTheDigest) {
   EXPECT_NE(Make({{Named("a"), -2, {}}, {Named("b"), 0.5f, {}}}).digest(),
             digest);
   const auto other_base =
-      Recipe::Create(std::vector<SkillSpec>{kA, kB}, MergeMethod::kCat,
-                     Modules(), Named("another base"));
+      Recipe::Create(std::vector<SkillSpec>{kA, kB}, MergeOptions(), Modules(),
+                     Named("another base"));
   ASSERT_THAT(other_base, IsOk());
   EXPECT_NE(other_base->digest(), digest);
 }
@@ -227,8 +227,199 @@ TEST(RecipeTest, WorkOfWildcardsIsBounded) {
   EXPECT_THAT(TryMake({skill}), IsInvalid("wildcard"));
 }
 
-TEST(RecipeTest, MethodHasItsName) {
-  EXPECT_STREQ(MethodName(MergeMethod::kCat), "cat");
+absl::StatusOr<Recipe> TryMethod(const MergeOptions& options) {
+  return Recipe::Create(std::vector<SkillSpec>{kA, kB}, options, Modules(),
+                        kBase);
+}
+
+Digest DigestOf(const MergeOptions& options) {
+  const auto recipe = TryMethod(options);
+  EXPECT_THAT(recipe, IsOk());
+  return recipe.ok() ? recipe->digest() : Digest();
+}
+
+// Keys of caches, and what clients may have written down.
+TEST(RecipeTest, DigestsOfCatStayWhatTheyWere) {
+  EXPECT_EQ(Make({kA, kB}).digest().ToHex(),
+            "d0ed266af6bfe9074fedc707efa6cc7a9bcb56d4ede45c36588f4085fc9cec11");
+}
+
+TEST(RecipeTest, MethodsHaveTheirNames) {
+  std::vector<std::string> names;
+  for (const MergeMethod method : AllMethods()) {
+    names.push_back(MethodName(method));
+  }
+  EXPECT_THAT(
+      names, ElementsAre("cat", "linear", "lorahub", "svd", "magnitude_prune",
+                         "ties", "dare", "della", "breadcrumbs", "knots", "tsv",
+                         "iso", "compress_then_merge"));
+  EXPECT_STREQ(MethodName(static_cast<MergeMethod>(77)), "unknown");
+}
+
+TEST(RecipeTest, MethodTextNamesWhatTheMethodReads) {
+  EXPECT_EQ(MethodText({.density = 0.3f, .seed = 7}), "cat");
+  EXPECT_EQ(MethodText({.pico = true}), "cat(pico=true)");
+  EXPECT_EQ(MethodText({.method = MergeMethod::kLinear, .rank = 9}), "linear");
+  EXPECT_EQ(MethodText({.method = MergeMethod::kSvd, .rank = 9}),
+            "svd(rank=9)");
+  EXPECT_EQ(MethodText({.method = MergeMethod::kTies,
+                        .dialect = MergeDialect::kMergekit,
+                        .density = 0.3f,
+                        .lambda = 0.5f}),
+            "ties(density=0.3,sign_election=total,space=delta,"
+            "dialect=mergekit,rank=largest,lambda=0.5)");
+  EXPECT_EQ(MethodText({.method = MergeMethod::kDare,
+                        .space = MergeSpace::kFactors,
+                        .seed = 12}),
+            "dare(density=0.5,elect_signs=false,seed=12,space=factors,"
+            "lambda=1)");
+  EXPECT_EQ(MethodText({.method = MergeMethod::kKnots}),
+            "knots(rule=ties,density=0.5,sign_election=total,rank=largest,"
+            "lambda=1)");
+}
+
+// One change of each field, all within bounds for every method.
+std::vector<MergeOptions> ChangedByOne(const MergeOptions& options) {
+  std::vector<MergeOptions> changed(9, options);
+  changed[0].density = 0.4f;
+  changed[1].epsilon = 0.2f;
+  changed[2].gamma = 0.2f;
+  changed[3].lambda = 0.5f;
+  changed[4].seed = 1;
+  changed[5].rank = 7;
+  changed[6].space = MergeSpace::kCore;
+  changed[7].dialect = MergeDialect::kMergekit;
+  changed[8].rule = MergeMethod::kDare;
+  return changed;
+}
+
+TEST(RecipeTest, TheDigestHoldsWhatTheMethodReadsAndNothingElse) {
+  for (const MergeMethod method : AllMethods()) {
+    const MergeOptions options = {.method = method};
+    for (const MergeOptions& changed : ChangedByOne(options)) {
+      EXPECT_EQ(DigestOf(changed) == DigestOf(options),
+                MethodText(changed) == MethodText(options))
+          << MethodText(changed);
+    }
+    for (const MergeMethod other : AllMethods()) {
+      EXPECT_EQ(DigestOf({.method = other}) == DigestOf(options),
+                other == method);
+    }
+  }
+  // Of ties, for one: everything but what it does not read.
+  std::vector<bool> differs;
+  const MergeOptions ties = {.method = MergeMethod::kTies};
+  for (const MergeOptions& changed : ChangedByOne(ties)) {
+    differs.push_back(DigestOf(changed) != DigestOf(ties));
+  }
+  EXPECT_THAT(differs, ElementsAre(true, false, false, true, false, true, true,
+                                   true, false));
+  MergeOptions frequency = ties;
+  frequency.sign_election = SignElection::kFrequency;
+  EXPECT_NE(DigestOf(frequency), DigestOf(ties));
+  // Read only together with another.
+  const MergeOptions dare = {.method = MergeMethod::kDare};
+  MergeOptions elects = dare;
+  elects.elect_signs = true;
+  EXPECT_NE(DigestOf(elects), DigestOf(dare));
+  const MergeOptions knots = {.method = MergeMethod::kKnots,
+                              .rule = MergeMethod::kDare};
+  MergeOptions seeded = knots;
+  seeded.seed = 1;
+  EXPECT_NE(DigestOf(seeded), DigestOf(knots));
+  MergeOptions calibrated = ties;
+  calibrated.pico = true;
+  EXPECT_NE(DigestOf(calibrated), DigestOf(ties));
+}
+
+TEST(RecipeTest, MinusZeroIsZero) {
+  const MergeOptions zero = {.method = MergeMethod::kBreadcrumbs, .gamma = 0};
+  MergeOptions minus = zero;
+  minus.gamma = -0.0f;
+  EXPECT_EQ(DigestOf(minus), DigestOf(zero));
+}
+
+struct BadOption {
+  MergeOptions options;
+  const char* field;
+};
+
+TEST(RecipeTest, BadOptionsAreNamed) {
+  constexpr auto kTies = MergeMethod::kTies;
+  constexpr auto kDella = MergeMethod::kDella;
+  constexpr auto kBreadcrumbs = MergeMethod::kBreadcrumbs;
+  std::vector<BadOption> bad = {
+      {{.method = static_cast<MergeMethod>(0)}, "recipe.method"},
+      {{.method = static_cast<MergeMethod>(14)}, "recipe.method"},
+      {{.method = kTies, .space = static_cast<MergeSpace>(9)},
+       "recipe.ties.space"},
+      {{.method = kTies, .dialect = static_cast<MergeDialect>(0)},
+       "recipe.ties.dialect"},
+      {{.method = kTies, .sign_election = static_cast<SignElection>(3)},
+       "recipe.ties.sign_election"},
+      {{.method = MergeMethod::kKnots, .rule = MergeMethod::kCat},
+       "recipe.knots.rule"},
+      {{.method = kTies, .space = MergeSpace::kFactors, .rank = 4},
+       "recipe.ties.rank"},
+      {{.method = kTies,
+        .space = MergeSpace::kFactors,
+        .dialect = MergeDialect::kMergekit},
+       "recipe.ties.dialect"},
+      {{.method = MergeMethod::kDare,
+        .sign_election = SignElection::kFrequency},
+       "recipe.dare.sign_election"},
+      {{.method = MergeMethod::kLinear, .pico = true}, "recipe.pico"},
+      {{.method = MergeMethod::kLoraHub, .pico = true}, "recipe.pico"},
+  };
+  for (const float density : {0.0f, -0.1f, 1.1f, kNan, kInf, -kInf}) {
+    bad.push_back(
+        {{.method = kTies, .density = density}, "recipe.ties.density"});
+    bad.push_back(
+        {{.method = MergeMethod::kCompressThenMerge, .density = density},
+         "recipe.compress_then_merge.density"});
+  }
+  for (const float epsilon : {-0.1f, 0.5f, 0.6f, kNan, kInf}) {
+    bad.push_back(
+        {{.method = kDella, .epsilon = epsilon}, "recipe.della.epsilon"});
+  }
+  for (const float gamma : {-0.1f, 0.51f, 1.0f, kNan, kInf}) {
+    bad.push_back(
+        {{.method = kBreadcrumbs, .gamma = gamma}, "recipe.breadcrumbs.gamma"});
+  }
+  for (const float lambda : {0.0f, 100.1f, -1e30f, kNan, kInf}) {
+    bad.push_back(
+        {{.method = MergeMethod::kIso, .lambda = lambda}, "recipe.iso.lambda"});
+  }
+  for (const uint32_t rank : {513u, 1u << 31, ~0u}) {
+    bad.push_back(
+        {{.method = MergeMethod::kSvd, .rank = rank}, "recipe.svd.rank"});
+  }
+  for (const BadOption& one : bad) {
+    EXPECT_THAT(TryMethod(one.options), IsInvalid(one.field));
+  }
+}
+
+TEST(RecipeTest, BoundsThemselvesAreFine) {
+  for (const MergeOptions& options : std::vector<MergeOptions>{
+           {.method = MergeMethod::kTies, .density = 1, .rank = 512},
+           {.method = MergeMethod::kTies, .density = 1e-6f, .lambda = -100},
+           // In binary 0.9f + 0.1f and 0.3f - 0.2f are a little off.
+           {.method = MergeMethod::kDella, .density = 0.9f, .epsilon = 0.1f},
+           {.method = MergeMethod::kDella, .density = 1, .epsilon = 0},
+           {.method = MergeMethod::kBreadcrumbs,
+           .density = 0.7f,
+           .gamma = 0.3f}}) {
+    EXPECT_THAT(TryMethod(options), IsOk()) << MethodText(options);
+  }
+  // What a method does not read may be anything.
+  EXPECT_THAT(TryMethod({.density = kNan, .lambda = 0, .rank = 9999}), IsOk());
+}
+
+TEST(RecipeTest, ADecimalIsReadAsItWasWritten) {
+  EXPECT_EQ(AsWritten(0.7f), 0.7);
+  EXPECT_EQ(AsWritten(0.1f), 0.1);
+  EXPECT_EQ(AsWritten(1e-5f), 1e-5);
+  EXPECT_EQ(AsWritten(1.0f), 1.0);
 }
 
 }  // namespace
