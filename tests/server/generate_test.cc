@@ -199,9 +199,11 @@ std::vector<BadRequest> BadRequests() {
        kInvalid, "recipe.skills[0].adapter"},
       {"saved recipe", [](auto* r) { r->set_saved_recipe("x"); },
        grpc::StatusCode::UNIMPLEMENTED, "saved_recipe"},
-      {"a method that is not built",
-       [](auto* r) { r->mutable_recipe()->mutable_ties(); },
-       grpc::StatusCode::UNIMPLEMENTED, "ties"},
+      {"a density of 0",
+       [](auto* r) {
+         r->mutable_recipe()->mutable_ties()->set_density(0);
+       },
+       kInvalid, "recipe.ties.density"},
       {"chat", [](auto* r) { r->mutable_prompt()->mutable_chat(); },
        grpc::StatusCode::UNIMPLEMENTED, "prompt.chat"},
   };
