@@ -22,6 +22,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <benchmark/benchmark.h>
 
+#include "merge/merge_module.h"
 #include "merge/methods/compress_then_merge.h"
 #include "merge/methods/core_space.h"
 #include "merge/methods/inspect.h"
@@ -76,8 +77,30 @@ at::Tensor Elect(absl::Span<const at::Tensor> terms,
   return agreeing.div_(count.clamp_min_(1));
 }
 
+// An entry-wise rule as recipes run it. `rank` has no meaning among factors.
+Method Entrywise(const std::string& name, MergeOptions options) {
+  return {name, [options](const Terms& terms, int64_t rank) mutable {
+            options.rank = HasRank(options) ? static_cast<uint32_t>(rank) : 0;
+            return *MergeModule(terms, options, /*stream=*/0);
+          }};
+}
+
 std::vector<Method> Methods() {
+  const MergeOptions ties = {.method = MergeMethod::kTies, .density = 0.3f};
+  MergeOptions in_factors = ties;
+  in_factors.space = MergeSpace::kFactors;
+  MergeOptions in_core = ties;
+  in_core.space = MergeSpace::kCore;
+  MergeOptions dare = ties;
+  dare.method = MergeMethod::kDare;
+  MergeOptions della = ties;
+  della.method = MergeMethod::kDella;
   return {
+      Entrywise("ties-factors", in_factors),
+      Entrywise("ties-core", in_core),
+      Entrywise("ties-delta", ties),
+      Entrywise("dare-delta", dare),
+      Entrywise("della-delta", della),
       {"cat", [](const Terms& t, int64_t) { return Concatenate(t); }},
       {"svd", MergeSvd},
       {"core-space",

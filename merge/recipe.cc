@@ -162,7 +162,10 @@ absl::StatusOr<Recipe> Recipe::Create(absl::Span<const SkillSpec> skills,
       recipe.skills_.push_back(std::move(skill));
     }
   }
-  recipe.digest_ = DigestOf(recipe.skills_, options, base_model);
+  if (recipe.skills_.empty()) {
+    recipe.options_ = MergeOptions();  // Nothing by any method is nothing.
+  }
+  recipe.digest_ = DigestOf(recipe.skills_, recipe.options_, base_model);
   return recipe;
 }
 

@@ -13,8 +13,9 @@ namespace stockpot {
 
 // Thread-safe. Factors are merged in float32 on the CPU, whatever the model's
 // dtype and device, on the calling thread alone, and rounded once at the end.
-// Beside the result, it holds one module's factors in float32 and the working
-// memory of one method, at most about 100 MiB a call.
+// Beside the result, it holds one module's factors in float32, those of the
+// skills and twice those of the result, and up to 64 MiB and 1 MiB a skill of
+// merged rows (methods/delta_space.h).
 class RecipeMerger : public AdapterMerger {
  public:
   // `model` must outlive the merger.

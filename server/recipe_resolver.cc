@@ -87,7 +87,7 @@ absl::StatusOr<ResolvedCallRecipe> ResolveRecipe(const v1::Recipe& recipe,
                    Recipe::Create(specs, options, serving.model.modules,
                                   serving.model.digest));
   resolved.wire.set_digest(resolved.recipe.digest().ToHex());
-  resolved.wire.set_method(MethodText(options));
+  resolved.wire.set_method(MethodText(resolved.recipe.options()));
   return resolved;
 }
 

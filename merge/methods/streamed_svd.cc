@@ -6,15 +6,17 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
 
 #include "merge/methods/entry_random.h"
 
 namespace stockpot {
 
 namespace {
+
+constexpr int64_t kGramRows = 4096;
 
 // [rows, cols], uniform in [-1, 1).
 at::Tensor FixedStart(int64_t rows, int64_t cols) {
@@ -31,17 +33,29 @@ at::Tensor Orthonormal(const at::Tensor& x) {
   return std::get<0>(at::linalg_qr(x, "reduced"));
 }
 
-// One pass: M V into `y`; returns M^T M V.
-at::Tensor Pass(const RowSource& matrix, const at::Tensor& v, at::Tensor* y) {
-  at::Tensor z = at::zeros({matrix.cols, v.size(1)}, at::kFloat);
+// What one pass over the rows gives.
+struct Products {
+  at::Tensor y;     // M V, [rows, width]
+  at::Tensor z;     // M^T M V, [cols, width]
+  at::Tensor gram;  // (M V)^T (M V), [width, width] float64
+};
+
+void Pass(const RowSource& matrix, const at::Tensor& v, Products* products) {
+  products->z.zero_();
+  products->gram.zero_();
   for (int64_t first = 0; first < matrix.rows; first += matrix.block_rows) {
     const int64_t count = std::min(matrix.block_rows, matrix.rows - first);
     const at::Tensor block = matrix.get(first, count);
-    at::Tensor part = y->narrow(0, first, count);
-    part.copy_(block.matmul(v));
-    z.addmm_(block.t(), part);
+    at::Tensor y = products->y.narrow(0, first, count);
+    at::mm_out(y, block, v);
+    products->z.addmm_(block.t(), y);
+    // In pieces, because float64 takes twice the memory.
+    for (int64_t at = 0; at < count; at += kGramRows) {
+      const at::Tensor wide =
+          y.narrow(0, at, std::min(kGramRows, count - at)).to(at::kDouble);
+      products->gram.addmm_(wide.t(), wide);
+    }
   }
-  return z;
 }
 
 // Makes the entry of largest magnitude of each row of a positive.
@@ -62,13 +76,14 @@ LowRank StreamedSvd(const RowSource& matrix, int64_t rank,
   rank = std::min(rank, limit);
   const int64_t width = std::min(rank + options.oversampling, limit);
   at::Tensor v = Orthonormal(FixedStart(matrix.cols, width));
-  at::Tensor y = at::empty({matrix.rows, width}, at::kFloat);
+  Products products{.y = at::empty({matrix.rows, width}, at::kFloat),
+                    .z = at::empty({matrix.cols, width}, at::kFloat),
+                    .gram = at::empty({width, width}, at::kDouble)};
   double energy = 0;
   at::Tensor leading;  // [width, rank] float64
   for (int pass = 1;; ++pass) {
-    const at::Tensor z = Pass(matrix, v, &y);
-    const at::Tensor wide = y.to(at::kDouble);
-    const auto [values, vectors] = at::linalg_eigh(wide.t().matmul(wide));
+    Pass(matrix, v, &products);
+    const auto [values, vectors] = at::linalg_eigh(products.gram);
     // Ascending: the last are the leading ones.
     const double now =
         values.narrow(0, width - rank, rank).clamp_min(0).sum().item<double>();
@@ -77,11 +92,11 @@ LowRank StreamedSvd(const RowSource& matrix, int64_t rank,
       break;
     }
     energy = now;
-    v = Orthonormal(z);
+    v = Orthonormal(products.z);
   }
   const at::Tensor rotation = leading.to(at::kFloat);
   LowRank update{.a = v.matmul(rotation).t().contiguous(),
-                 .b = y.matmul(rotation)};
+                 .b = products.y.matmul(rotation)};
   FixSigns(&update);
   return update;
 }

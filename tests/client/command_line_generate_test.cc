@@ -218,7 +218,37 @@ TEST_F(GenerateTest, BadPromptsAndRecipesAreInvalid) {
   EXPECT_EQ(
       RunStockpot(daemon_, {"generate", "x", "--module-weight", "a:*=1"}).code,
       kExitInvalidArgument);
+  EXPECT_EQ(RunStockpot(daemon_, {"generate", "x", "--method", "ties"}).code,
+            kExitInvalidArgument);
+  EXPECT_EQ(RunStockpot(daemon_, {"generate", "x", "--recipe", "a,b",
+                                  "--method", "ties", "--gamma", "0.1"})
+                .code,
+            kExitInvalidArgument);
   EXPECT_FALSE(request().has_prompt());
+}
+
+TEST_F(GenerateTest, MethodAndItsOptionsReachTheRecipe) {
+  AddAnswer();
+  const CommandResult result = RunStockpot(
+      daemon_, {"generate", "--recipe", "facts=1,json=0.8", "--method", "dare",
+                "--density", "0.3", "--elect-signs", "--sign-election",
+                "frequency", "--space", "core", "--rank", "16", "--dialect",
+                "mergekit", "--lambda", "0.5", "--merge-seed", "7", "--pico",
+                "--seed", "3", "hi"});
+  ASSERT_EQ(result.code, kExitOk) << result.err;
+  const v1::Recipe& recipe = request().recipe();
+  EXPECT_EQ(recipe.skills_size(), 2);
+  EXPECT_TRUE(recipe.pico());
+  EXPECT_EQ(recipe.dare().density(), 0.3F);
+  EXPECT_TRUE(recipe.dare().elect_signs());
+  EXPECT_EQ(recipe.dare().sign_election(),
+            v1::TiesMethod::SIGN_ELECTION_FREQUENCY);
+  EXPECT_EQ(recipe.dare().space(), v1::TiesMethod::SPACE_CORE);
+  EXPECT_EQ(recipe.dare().rank(), 16U);
+  EXPECT_EQ(recipe.dare().dialect(), v1::MERGE_DIALECT_MERGEKIT);
+  EXPECT_EQ(recipe.dare().lambda(), 0.5F);
+  EXPECT_EQ(recipe.dare().seed(), 7U);
+  EXPECT_EQ(request().sampling().seed(), 3U);
 }
 
 TEST_F(GenerateTest, JsonHasAllOfTheAnswerOnOneLine) {

@@ -238,6 +238,16 @@ Digest DigestOf(const MergeOptions& options) {
   return recipe.ok() ? recipe->digest() : Digest();
 }
 
+TEST(RecipeTest, NothingByAnyMethodIsTheBase) {
+  for (const MergeMethod method : AllMethods()) {
+    const auto recipe =
+        Recipe::Create({}, {.method = method}, Modules(), kBase);
+    ASSERT_THAT(recipe, IsOk());
+    EXPECT_TRUE(recipe->is_base());
+    EXPECT_EQ(recipe->digest(), Make({}).digest());
+  }
+}
+
 // Keys of caches, and what clients may have written down.
 TEST(RecipeTest, DigestsOfCatStayWhatTheyWere) {
   EXPECT_EQ(Make({kA, kB}).digest().ToHex(),

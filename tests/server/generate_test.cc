@@ -201,9 +201,11 @@ std::vector<BadRequest> BadRequests() {
        grpc::StatusCode::NOT_FOUND, "recipe \"x\""},
       {"saved recipe named by a path",
        [](auto* r) { r->set_saved_recipe("../x"); }, kInvalid, "saved_recipe"},
-      {"a method that is not built",
-       [](auto* r) { r->mutable_recipe()->mutable_ties(); },
-       grpc::StatusCode::UNIMPLEMENTED, "ties"},
+      {"a density of 0",
+       [](auto* r) {
+         r->mutable_recipe()->mutable_ties()->set_density(0);
+       },
+       kInvalid, "recipe.ties.density"},
       {"chat", [](auto* r) { r->mutable_prompt()->mutable_chat(); },
        grpc::StatusCode::UNIMPLEMENTED, "prompt.chat"},
   };

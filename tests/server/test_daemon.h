@@ -38,6 +38,7 @@ class FakeAdapterSource : public AdapterSource {
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = digest;
     adapter->scales.assign(num_modules_, 1.0f);
+    adapter->ranks.assign(num_modules_, 4);
     adapter->bytes = 1;
     return adapter;
   }

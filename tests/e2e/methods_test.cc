@@ -1,0 +1,345 @@
+// The whole daemon on a tiny model: every composition method over the wire, and
+// options that are none.
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include <google/protobuf/util/json_util.h>
+#include <grpcpp/grpcpp.h>
+
+#include "proto/stockpot/v1/admin.grpc.pb.h"
+#include "proto/stockpot/v1/generation.grpc.pb.h"
+#include "proto/stockpot/v1/registry.grpc.pb.h"
+
+#include "base/sha256.h"
+#include "formats/model_config.h"
+#include "model/modules.h"
+#include "server/daemon.h"
+#include "tests/merge/merged_adapter.h"
+#include "tests/testing/temp_dir.h"
+#include "tests/testing/tiny_model.h"
+
+namespace stockpot {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::LoraConfig;
+using testing::MergedAdapter;
+using testing::MethodsToServe;
+using testing::TinyAdapter;
+using testing::TinyAdapterSpec;
+
+constexpr float kTolerance = 1e-4f;
+
+// The options as a client writes them: Protobuf's JSON form.
+std::string WireForm(const MergeOptions& options) {
+  nlohmann::ordered_json method = nlohmann::ordered_json::object();
+  for (const MergeOption& option : CanonicalOptions(options)) {
+    const std::string name = option.name;
+    if (name == "pico") continue;
+    if (name == "space") {
+      method[name] = absl::StrCat("SPACE_", absl::AsciiStrToUpper(option.text));
+    } else if (name == "sign_election") {
+      method[name] =
+          absl::StrCat("SIGN_ELECTION_", absl::AsciiStrToUpper(option.text));
+    } else if (name == "dialect") {
+      method[name] =
+          absl::StrCat("MERGE_DIALECT_", absl::AsciiStrToUpper(option.text));
+    } else if (name == "rule") {
+      method[name] =
+          absl::StrCat("INNER_RULE_", absl::AsciiStrToUpper(option.text));
+    } else if (name == "elect_signs") {
+      method[name] = option.text == "true";
+    } else if (option.text != "largest") {
+      method[name] = nlohmann::ordered_json::parse(option.text);
+    }
+  }
+  nlohmann::ordered_json recipe = {{MethodName(options.method), method}};
+  recipe["pico"] = options.pico;
+  return recipe.dump();
+}
+
+class MethodsTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    dir_ = new testing::TempDir;
+    testing::TinyModelSpec spec = testing::TinyLlama();
+    spec.config["vocab_size"] = 704;  // As many as the tokenizer has.
+    testing::WriteTinyModel(dir_->path() + "/model", spec);
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+      std::filesystem::copy_file(
+          absl::StrCat(STOCKPOT_SOURCE_DIR, "/tests/golden/tokenizer/gpt2/",
+                       file),
+          dir_->path() + "/model/" + file);
+    }
+    modules_ = new std::vector<BaseModule>(
+        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
+    DaemonOptions options;
+    options.model = dir_->path() + "/model";
+    options.registry = dir_->path() + "/registry";
+    options.listen = "127.0.0.1:0";
+    options.metrics_listen = "127.0.0.1:0";
+    options.dtype = "float32";
+    options.kv_cache_bytes = int64_t{4} << 20;
+    auto daemon = Daemon::Start(options);
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    daemon_ = daemon->release();
+    const absl::Status loaded = daemon_->Load();
+    ASSERT_TRUE(loaded.ok()) << loaded;
+    channel_ = new std::shared_ptr<grpc::Channel>(
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", daemon_->port()),
+                            grpc::InsecureChannelCredentials()));
+    Register("one", MakeTinyAdapter(One(), *modules_));
+    Register("two", MakeTinyAdapter(Two(), *modules_));
+    Register("wide", MakeTinyAdapter(Wide(), *modules_));
+  }
+  static void TearDownTestSuite() {
+    delete channel_;
+    delete daemon_;
+    delete modules_;
+    delete dir_;
+  }
+
+  static TinyAdapterSpec One() {
+    return {.config = LoraConfig(4, 8, {"q_proj", "down_proj"}), .seed = 1};
+  }
+  static TinyAdapterSpec Two() {
+    return {.config = LoraConfig(4, 8, {"q_proj", "v_proj", "down_proj"}),
+            .seed = 2};
+  }
+  static TinyAdapterSpec Wide() {
+    return {.config = LoraConfig(8, 8, {"q_proj"}), .seed = 3};
+  }
+
+  // Returns the digest.
+  static std::string Register(const std::string& name,
+                              const TinyAdapter& adapter) {
+    auto stub = v1::RegistryService::NewStub(*channel_);
+    grpc::ClientContext context;
+    v1::RegisterAdapterResponse response;
+    auto stream = stub->RegisterAdapter(&context, &response);
+    v1::RegisterAdapterRequest request;
+    v1::AdapterMetadata* metadata = request.mutable_metadata();
+    metadata->set_name(name);
+    metadata->set_size_bytes(adapter.safetensors.size());
+    metadata->set_sha256(Sha256::Of(adapter.safetensors).ToHex());
+    metadata->set_adapter_config(adapter.config);
+    stream->Write(request);
+    for (size_t at = 0; at < adapter.safetensors.size(); at += 1 << 20) {
+      request.set_chunk(adapter.safetensors.substr(at, 1 << 20));
+      stream->Write(request);
+    }
+    stream->WritesDone();
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok()) << name << ": " << status.error_message();
+    return response.adapter().digest();
+  }
+
+  struct Answer {
+    grpc::Status status;
+    std::vector<v1::Token> tokens;
+    v1::Finish finish;
+  };
+  static Answer Generate(const v1::Recipe& recipe) {
+    v1::GenerateRequest request;
+    *request.mutable_recipe() = recipe;
+    for (const uint32_t id : {5, 17, 300, 99, 42, 8}) {
+      request.mutable_prompt()->mutable_token_ids()->add_ids(id);
+    }
+    request.mutable_limits()->set_max_new_tokens(6);
+    request.mutable_limits()->set_ignore_eos(true);
+    request.mutable_output()->set_top_logprobs(5);
+    auto stub = v1::GenerationService::NewStub(*channel_);
+    grpc::ClientContext context;
+    auto stream = stub->Generate(&context, request);
+    Answer answer;
+    v1::GenerateResponse response;
+    while (stream->Read(&response)) {
+      for (const v1::Token& token : response.delta().tokens()) {
+        answer.tokens.push_back(token);
+      }
+      if (response.has_finish()) answer.finish = response.finish();
+    }
+    answer.status = stream->Finish();
+    return answer;
+  }
+  static v1::Recipe RecipeOf(
+      const std::vector<std::pair<std::string, float>>& skills) {
+    v1::Recipe recipe;
+    for (const auto& [name, weight] : skills) {
+      v1::Skill* skill = recipe.add_skills();
+      skill->set_adapter(name);
+      skill->set_weight(weight);
+    }
+    return recipe;
+  }
+
+  static inline testing::TempDir* dir_ = nullptr;
+  static inline Daemon* daemon_ = nullptr;
+  static inline std::vector<BaseModule>* modules_ = nullptr;
+  static inline std::shared_ptr<grpc::Channel>* channel_ = nullptr;
+};
+
+void ExpectSameTokens(const std::vector<v1::Token>& have,
+                      const std::vector<v1::Token>& want,
+                      const std::string& what) {
+  ASSERT_EQ(have.size(), want.size()) << what;
+  ASSERT_FALSE(have.empty()) << what;
+  for (size_t i = 0; i < have.size(); ++i) {
+    EXPECT_EQ(have[i].id(), want[i].id()) << what << " token " << i;
+    EXPECT_NEAR(have[i].logprob(), want[i].logprob(), kTolerance) << what;
+    ASSERT_EQ(have[i].top_size(), want[i].top_size());
+    for (int k = 0; k < have[i].top_size(); ++k) {
+      EXPECT_NEAR(have[i].top(k).logprob(), want[i].top(k).logprob(),
+                  kTolerance)
+          << what;
+    }
+  }
+}
+
+TEST_F(MethodsTest, EveryMethodServesWhatItMergesTo) {
+  const Answer base = Generate({});
+  // Skills merge in the order of their digests.
+  const auto one = MakeTinyAdapter(One(), *modules_);
+  const auto two = MakeTinyAdapter(Two(), *modules_);
+  std::vector<testing::WeightedAdapter> skills = {{One(), 1}, {Two(), -0.75}};
+  if (Register("two", two) < Register("one", one)) {
+    std::swap(skills[0], skills[1]);
+  }
+  int index = 0;
+  for (const MergeOptions& options : MethodsToServe()) {
+    v1::Recipe recipe;
+    ASSERT_TRUE(
+        google::protobuf::util::JsonStringToMessage(WireForm(options), &recipe)
+            .ok())
+        << WireForm(options);
+    recipe.MergeFrom(RecipeOf({{"one", 1}, {"two", -0.75f}}));
+    const Answer answer = Generate(recipe);
+    ASSERT_TRUE(answer.status.ok())
+        << MethodText(options) << ": " << answer.status.error_message();
+    EXPECT_EQ(answer.finish.recipe().method(), MethodText(options));
+    EXPECT_EQ(answer.finish.recipe().skills_size(), 2);
+    const std::string merged = absl::StrCat("merged", index++);
+    Register(merged, MergedAdapter(skills, options, *modules_));
+    ExpectSameTokens(answer.tokens, Generate(RecipeOf({{merged, 1}})).tokens,
+                     MethodText(options));
+    EXPECT_GT(std::abs(answer.tokens[0].top(0).logprob() -
+                       base.tokens[0].top(0).logprob()) +
+                  std::abs(answer.tokens[0].top(4).logprob() -
+                           base.tokens[0].top(4).logprob()),
+              1e-3)
+        << MethodText(options);
+  }
+}
+
+struct BadRecipe {
+  std::function<void(v1::Recipe*)> change;
+  grpc::StatusCode code;
+  const char* message;
+};
+
+TEST_F(MethodsTest, HostileOptionsAreNamedAndNothingIsKept) {
+  constexpr auto kInvalid = grpc::StatusCode::INVALID_ARGUMENT;
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<BadRecipe> bad = {
+      {[](auto* r) { r->mutable_ties()->set_density(0); }, kInvalid,
+       "recipe.ties.density"},
+      {[](auto* r) { r->mutable_ties()->set_density(kNan); }, kInvalid,
+       "recipe.ties.density"},
+      {[](auto* r) { r->mutable_dare()->set_density(-1e30f); }, kInvalid,
+       "recipe.dare.density"},
+      {[](auto* r) { r->mutable_magnitude_prune()->set_density(2); }, kInvalid,
+       "recipe.magnitude_prune.density"},
+      {[](auto* r) { r->mutable_ties()->set_rank(0); }, kInvalid,
+       "recipe.ties.rank"},
+      {[](auto* r) { r->mutable_svd()->set_rank(0); }, kInvalid,
+       "recipe.svd.rank"},
+      {[](auto* r) { r->mutable_svd()->set_rank(513); }, kInvalid,
+       "recipe.svd.rank"},
+      {[](auto* r) { r->mutable_tsv()->set_rank(1u << 31); }, kInvalid,
+       "recipe.tsv.rank"},
+      {[](auto* r) { r->mutable_iso()->set_lambda(kNan); }, kInvalid,
+       "recipe.iso.lambda"},
+      {[](auto* r) { r->mutable_knots()->set_lambda(0); }, kInvalid,
+       "recipe.knots.lambda"},
+      {[](auto* r) { r->mutable_della()->set_epsilon(kNan); }, kInvalid,
+       "recipe.della.epsilon"},
+      {[](auto* r) { r->mutable_breadcrumbs()->set_gamma(1); }, kInvalid,
+       "recipe.breadcrumbs.gamma"},
+      {[](auto* r) {
+         r->mutable_ties()->set_space(static_cast<v1::TiesMethod::Space>(99));
+       },
+       kInvalid, "recipe.ties.space"},
+      {[](auto* r) {
+         r->mutable_ties()->set_sign_election(
+             static_cast<v1::TiesMethod::SignElection>(-7));
+       },
+       kInvalid, "recipe.ties.sign_election"},
+      {[](auto* r) {
+         r->mutable_dare()->set_dialect(static_cast<v1::MergeDialect>(3));
+       },
+       kInvalid, "recipe.dare.dialect"},
+      {[](auto* r) {
+         r->mutable_compress_then_merge()->set_rule(
+             static_cast<v1::InnerRule>(1 << 30));
+       },
+       kInvalid, "recipe.compress_then_merge.rule"},
+      {[](auto* r) {
+         r->mutable_ties()->set_space(v1::TiesMethod::SPACE_FACTORS);
+         r->mutable_ties()->set_rank(4);
+       },
+       kInvalid, "recipe.ties.rank"},
+      {[](auto* r) {
+         r->mutable_linear();
+         r->set_pico(true);
+       },
+       kInvalid, "recipe.pico"},
+      {[](auto* r) {
+         r->mutable_linear();
+         r->add_skills()->set_adapter("wide");
+       },
+       grpc::StatusCode::FAILED_PRECONDITION, "q_proj"},
+      {[](auto* r) {
+         r->mutable_dare()->set_space(v1::TiesMethod::SPACE_FACTORS);
+         r->add_skills()->set_adapter("wide");
+       },
+       grpc::StatusCode::FAILED_PRECONDITION, "equal ranks"},
+  };
+  for (const BadRecipe& one : bad) {
+    v1::Recipe recipe = RecipeOf({{"one", 1}, {"two", 1}});
+    one.change(&recipe);
+    for (int again = 0; again < 2; ++again) {
+      const Answer answer = Generate(recipe);
+      EXPECT_EQ(answer.status.error_code(), one.code) << one.message;
+      EXPECT_THAT(answer.status.error_message(), HasSubstr(one.message));
+    }
+  }
+  EXPECT_TRUE(Generate(RecipeOf({{"one", 1}})).status.ok());
+}
+
+TEST_F(MethodsTest, TheServerListsItsMethods) {
+  auto stub = v1::AdminService::NewStub(*channel_);
+  grpc::ClientContext context;
+  v1::ServerInfo info;
+  ASSERT_TRUE(stub->GetServerInfo(&context, {}, &info).ok());
+  const google::protobuf::OneofDescriptor& methods =
+      *v1::Recipe::descriptor()->FindOneofByName("method");
+  ASSERT_EQ(info.methods_size(), methods.field_count());
+  for (const std::string& method : info.methods()) {
+    EXPECT_NE(v1::Recipe::descriptor()->FindFieldByName(method), nullptr)
+        << method;
+  }
+}
+
+}  // namespace
+}  // namespace stockpot
