@@ -58,8 +58,8 @@ class CoreSpaceTest : public ::testing::TestWithParam<Stack> {};
 
 TEST_P(CoreSpaceTest, BasesAreOrthonormal) {
   const CoreSpace space(GetParam().terms);
-  const at::Tensor& u = space.output_basis();
-  const at::Tensor& v = space.input_basis();
+  const at::Tensor u = space.Outputs(at::eye(space.num_outputs(), at::kDouble));
+  const at::Tensor v = space.Inputs(at::eye(space.num_inputs(), at::kDouble));
   EXPECT_LE(Norm(u.t().matmul(u) - at::eye(u.size(1), at::kFloat)), 2e-5);
   EXPECT_LE(Norm(v.matmul(v.t()) - at::eye(v.size(0), at::kFloat)), 2e-5);
 }
