@@ -40,8 +40,8 @@ class CoreSpace {
 
   int64_t num_terms() const { return static_cast<int64_t>(left_.size()); }
   const std::vector<double>& weights() const { return weights_; }
-  int64_t num_outputs() const { return output_.qr.rank(); }  // m
-  int64_t num_inputs() const { return input_.qr.rank(); }    // n
+  int64_t num_outputs() const { return output_.qr.size(); }  // m
+  int64_t num_inputs() const { return input_.qr.size(); }    // n
   // U x, [out, k] float32. `x` is [m, k] of any float type.
   at::Tensor Outputs(const at::Tensor& x) const;
   // x V, [k, in] float32. `x` is [k, n] of any float type.

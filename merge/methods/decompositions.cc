@@ -40,7 +40,7 @@ at::Tensor ThinQr::Times(const at::Tensor& y) const {
   // The full Q times y over zeros, in place; LAPACK wants contiguous columns.
   const at::Tensor padded =
       at::zeros({y.size(1), reflectors_.size(0)}, at::kFloat).t();
-  padded.narrow(0, 0, rank()).copy_(y);
+  padded.narrow(0, 0, size()).copy_(y);
   return at::ormqr(reflectors_, tau_, padded);
 }
 

@@ -32,7 +32,7 @@ class ThinQr {
   // still.
   explicit ThinQr(const at::Tensor& x);
 
-  int64_t rank() const { return r_.size(0); }  // k
+  int64_t size() const { return r_.size(0); }  // k
   const at::Tensor& r() const { return r_; }   // [k, columns] float64
   // Q y. `y` is [k, n] of any float type; the result [rows, n] float32, its
   // columns contiguous.
@@ -70,7 +70,7 @@ Triplets Above(const Triplets& triplets, double floor);
 // The best approximation of left.Q core right.Q^T of at most `rank` ranks, in
 // the form that PEFT's "svd" gives: b = U S and a = V^T. The entry of largest
 // magnitude in each row of a is positive, so that the signs follow from the
-// product alone. `core` is [left.rank(), right.rank()] float64.
+// product alone. `core` is [left.size(), right.size()] float64.
 LowRank TruncatedProduct(const ThinQr& left, const at::Tensor& core,
                          const ThinQr& right, int64_t rank);
 

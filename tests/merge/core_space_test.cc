@@ -2,6 +2,7 @@
 
 #include "merge/methods/core_space.h"
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct Stack {
   std::string name;
   std::vector<MergeTerm> terms;
 };
+
+void PrintTo(const Stack& stack, std::ostream* out) { *out << stack.name; }
 
 MergeTerm Scaled(MergeTerm term, double factor) {
   term.b = term.b * factor;
