@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "base/retry_after.h"
 #include "base/status_macros.h"
 
 namespace stockpot {
@@ -24,12 +25,16 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
         ASSIGN_OR_RETURN(const int64_t bytes, source_->ResidentBytes(digest));
         const int64_t pinned = adapters_.Stats().pinned_charge;
         if (pinned + bytes > adapters_.capacity()) {
-          return absl::ResourceExhaustedError(absl::StrCat(
+          const absl::Status full = absl::ResourceExhaustedError(absl::StrCat(
               "adapters of running calls hold ", pinned, " bytes; ", bytes,
               " more do not fit into the adapter cache of ",
               adapters_.capacity(),
               " bytes. Retry later, or raise "
               "--adapter_cache_bytes"));
+          // One that is larger than the cache will not fit later either.
+          return bytes <= adapters_.capacity()
+                     ? WithRetryAfter(full, absl::Seconds(1))
+                     : full;
         }
         ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
                          source_->Load(digest));
