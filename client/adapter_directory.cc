@@ -181,9 +181,16 @@ absl::Status CheckAdapterName(absl::string_view name) {
   const auto is_inner = [&](char c) {
     return is_alnum(c) || c == '.' || c == '_' || c == '-';
   };
-  if (!name.empty() && name.size() <= kMaxNameBytes && is_alnum(name.front()) &&
-      is_alnum(name.back()) &&
-      std::all_of(name.begin(), name.end(), is_inner)) {
+  const auto is_part = [&](absl::string_view part) {
+    return !part.empty() && is_alnum(part.front()) && is_alnum(part.back()) &&
+           std::all_of(part.begin(), part.end(), is_inner);
+  };
+  // The server knows more about namespaces.
+  const size_t slash = name.find('/');
+  const bool has_namespace = slash != absl::string_view::npos;
+  if (name.size() <= kMaxNameBytes &&
+      is_part(has_namespace ? name.substr(slash + 1) : name) &&
+      (!has_namespace || is_part(name.substr(0, slash)))) {
     return absl::OkStatus();
   }
   std::string proposal = absl::AsciiStrToLower(name.substr(0, kMaxNameBytes));

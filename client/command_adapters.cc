@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include <grpcpp/client_context.h>
 
 #include "proto/stockpot/v1/registry.grpc.pb.h"
@@ -60,6 +61,40 @@ absl::Status ForEachAdapter(
   }
 }
 
+// Errors: InvalidArgument.
+absl::StatusOr<google::protobuf::Timestamp> ParseDay(const std::string& option,
+                                                     const std::string& text) {
+  absl::Time time;
+  std::string error;
+  if (!absl::ParseTime("%Y-%m-%d", text, absl::UTCTimeZone(), &time, &error)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        option, " '", text, "': expected a day, as in 2026-11-21"));
+  }
+  google::protobuf::Timestamp out;
+  out.set_seconds(absl::ToUnixSeconds(time));
+  return out;
+}
+
+absl::Status FillFilter(const ListOptions& options, v1::AdapterFilter& filter) {
+  filter.set_min_rank(options.min_rank);
+  filter.set_max_rank(options.max_rank);
+  filter.set_min_size_bytes(options.min_bytes);
+  filter.set_max_size_bytes(options.max_bytes);
+  if (!options.since.empty()) {
+    ASSIGN_OR_RETURN(*filter.mutable_created_from(),
+                     ParseDay("--since", options.since));
+  }
+  if (!options.before.empty()) {
+    ASSIGN_OR_RETURN(*filter.mutable_created_before(),
+                     ParseDay("--before", options.before));
+  }
+  filter.mutable_target_modules()->Add(options.targets.begin(),
+                                       options.targets.end());
+  filter.set_base_model(options.base_model);
+  filter.set_text(options.text);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status RunList(const ListOptions& options, const Connection& connection,
@@ -69,6 +104,7 @@ absl::Status RunList(const ListOptions& options, const Connection& connection,
   request.set_name_prefix(options.prefix);
   request.set_all_versions(options.all_versions);
   request.set_deleted(options.deleted);
+  RETURN_IF_ERROR(FillFilter(options, *request.mutable_filter()));
   for (const std::string& label : options.labels) {
     ASSIGN_OR_RETURN(const auto pair, ParseKeyValue(label));
     (*request.mutable_labels())[pair.first] = pair.second;

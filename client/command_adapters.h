@@ -19,6 +19,15 @@ struct ListOptions {
   std::vector<std::string> labels;  // "key=value"; all must match.
   bool all_versions = false;
   bool deleted = false;  // What can be brought back instead.
+  uint32_t min_rank = 0;
+  uint32_t max_rank = 0;
+  uint64_t min_bytes = 0;
+  uint64_t max_bytes = 0;
+  std::string since;   // "2026-11-21", UTC; empty: no bound.
+  std::string before;  // The same; that day does not count.
+  std::vector<std::string> targets;
+  std::string base_model;
+  std::string text;
   bool json = false;
 };
 

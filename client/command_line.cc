@@ -97,12 +97,40 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
       ->group("Recipe");
 }
 
+void AddFilterOptions(CLI::App* command, ListOptions& options) {
+  const std::string group = "Only those";
+  command->add_option("--min-rank", options.min_rank, "Of at least this rank")
+      ->group(group);
+  command->add_option("--max-rank", options.max_rank, "Of at most this rank")
+      ->group(group);
+  command->add_option("--min-bytes", options.min_bytes, "Of at least this size")
+      ->group(group);
+  command->add_option("--max-bytes", options.max_bytes, "Of at most this size")
+      ->group(group);
+  command->add_option("--since", options.since, "Stored on or after YYYY-MM-DD")
+      ->group(group);
+  command->add_option("--before", options.before, "Stored before YYYY-MM-DD")
+      ->group(group);
+  AddRepeated(command, "--target", options.targets,
+              "That adapt this module, as in q_proj; repeatable")
+      ->group(group);
+  command
+      ->add_option("--base-model", options.base_model,
+                   "Of this base: its name in adapter_config, or its sha256:")
+      ->group(group);
+  command
+      ->add_option("--text", options.text,
+                   "With this text in name, description or card")
+      ->group(group);
+}
+
 void AddReadCommands(CLI::App& app, Arguments& arguments) {
   auto list = std::make_shared<ListOptions>();
   CLI::App* command = AddCommand(
       app, arguments, "list", "List the adapters",
-      "  stockpot list --prefix fa --label team=demo --all-versions\n", list,
-      RunList);
+      "  stockpot list --prefix fa --label team=demo --all-versions\n"
+      "  stockpot list --max-rank 16 --target q_proj --text sql\n",
+      list, RunList);
   command->add_option("--prefix", list->prefix, "Only names that begin so");
   AddRepeated(command, "--label", list->labels,
               "Only with KEY=VALUE; repeatable, all must match");
@@ -110,6 +138,7 @@ void AddReadCommands(CLI::App& app, Arguments& arguments) {
                     "Not only the newest of each name");
   command->add_flag("--deleted", list->deleted,
                     "What is deleted and can be brought back instead");
+  AddFilterOptions(command, *list);
   command->add_flag("--json", list->json, "Print a JSON object per line");
 
   auto show = std::make_shared<ShowOptions>();

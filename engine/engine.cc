@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 
 #include "base/check.h"
+#include "base/retry_after.h"
 
 namespace stockpot {
 
@@ -93,9 +94,10 @@ absl::StatusOr<std::shared_ptr<Engine::Ticket>> Engine::Submit(
         "the daemon is shutting down; retry elsewhere");
   }
   if (num_queued_ + num_sequences > options_.max_queued) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue holds ", num_queued_, " of at most ",
-                     options_.max_queued, " sequences; retry later"));
+    return WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                              "the queue holds ", num_queued_, " of at most ",
+                              options_.max_queued, " sequences; retry later")),
+                          absl::Seconds(1));
   }
   num_queued_ += num_sequences;
   ++num_calls_;

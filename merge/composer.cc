@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
+#include "base/retry_after.h"
 #include "base/status_macros.h"
 #include "merge/mixing.h"
 
@@ -28,11 +29,13 @@ absl::Status Composer::Reserve(const Digest& key, int64_t bytes) {
   }
   int64_t taken = 0;
   if (!adapters_.Reserve(key, bytes, &taken)) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "adapters of running calls, and those being loaded, hold ", taken,
-        " bytes; ", bytes, " more do not fit into the adapter cache of ",
-        adapters_.capacity(),
-        " bytes. Retry later, or raise --adapter_cache_bytes"));
+    return WithRetryAfter(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "adapters of running calls, and those being loaded, hold ", taken,
+            " bytes; ", bytes, " more do not fit into the adapter cache of ",
+            adapters_.capacity(),
+            " bytes. Retry later, or raise --adapter_cache_bytes")),
+        absl::Seconds(1));
   }
   return absl::OkStatus();
 }

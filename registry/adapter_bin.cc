@@ -91,6 +91,12 @@ void AdapterBin::AddPurge(const NameVersion& key, const Manifest& manifest,
   batch->Delete(HoldKey(DigestOf(manifest), key));
 }
 
+void AdapterBin::Forget(const Manifest& manifest) {
+  context_->namespaces.Add(NamespaceOf(manifest.name()),
+                           {-1, -static_cast<int64_t>(manifest.size_bytes())});
+  context_->blobs.Doom(DigestOf(manifest));
+}
+
 absl::StatusOr<NameVersion> AdapterBin::Delete(const AdapterRef& ref,
                                                bool purge) {
   purge = purge || context_->options.undelete_window <= absl::ZeroDuration();
@@ -133,7 +139,7 @@ absl::StatusOr<NameVersion> AdapterBin::Delete(const AdapterRef& ref,
   change.num_names = versions.size() == 1 ? -1 : 0;
   context_->ledger.Add(change);
   if (purge) {
-    context_->blobs.Doom(digest);
+    Forget(manifest);
   }
   return key;
 }
@@ -214,7 +220,7 @@ absl::Status AdapterBin::PurgeDeleted(const NameVersion& key, bool sync) {
   StoreTotals change;
   change.num_deleted = -1;
   context_->ledger.Add(change);
-  context_->blobs.Doom(DigestOf(tombstone->manifest()));
+  Forget(tombstone->manifest());
   return absl::OkStatus();
 }
 

@@ -61,6 +61,8 @@ class AdapterBin {
   // Adds to `batch` what purging `key` takes, wherever it is now.
   void AddPurge(const NameVersion& key, const Manifest& manifest,
                 rocksdb::WriteBatch* batch);
+  // Counts `manifest` out, once it is purged, and has its blob removed.
+  void Forget(const Manifest& manifest);
   absl::Status PurgeDeleted(const NameVersion& key, bool sync)
       ABSL_LOCKS_EXCLUDED(context_->commit_mu);
 

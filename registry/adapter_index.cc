@@ -22,6 +22,7 @@
 
 #include "base/digest.h"
 #include "base/status_macros.h"
+#include "registry/adapter_filter.h"
 #include "registry/adapter_ref.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
@@ -327,11 +328,31 @@ absl::StatusOr<AdapterRecord> AdapterIndex::Summarise(const Manifest& manifest,
   return record;
 }
 
+absl::StatusOr<bool> AdapterIndex::Matches(const Manifest& manifest,
+                                           const ListOptions& options,
+                                           size_t* card_bytes) {
+  const std::string& text = options.filter.text;
+  if (!HasLabels(manifest.labels(), options.labels) ||
+      !MatchesFilter(options.filter, manifest)) {
+    return false;
+  }
+  if (HoldsText(manifest.name(), text) ||
+      HoldsText(manifest.description(), text)) {
+    return true;
+  }
+  std::string card;
+  RETURN_IF_ERROR(
+      Get(CardKey({manifest.name(), manifest.version()}), &card).status());
+  *card_bytes += card.size();
+  return HoldsText(card, text);
+}
+
 absl::StatusOr<AdapterPage> AdapterIndex::List(
     const ListOptions& options,
     const std::function<bool(const Digest&)>& is_damaged) {
   RETURN_IF_ERROR(
       ValidateListing(options.page_size, options.name_prefix, options.labels));
+  RETURN_IF_ERROR(ValidateFilter(options.filter));
   const size_t page_size =
       options.page_size == 0 ? kDefaultPageSize : options.page_size;
   const std::string prefix =
@@ -353,9 +374,10 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
   NameVersion last;
   size_t looked_at = 0;
   size_t bytes = 0;
+  size_t card_bytes = 0;
   for (; it->Valid() && absl::StartsWith(it.key(), prefix); it->Next()) {
     if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
-        bytes >= kMaxPageBytes) {
+        bytes >= kMaxPageBytes || card_bytes >= kMaxCardsRead) {
       page.next_page_token = EncodePageToken(last);
       break;
     }
@@ -371,7 +393,9 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
     ++looked_at;
     last = *std::move(key);
     ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(it.value()));
-    if (HasLabels(manifest.labels(), options.labels)) {
+    ASSIGN_OR_RETURN(const bool matches,
+                     Matches(manifest, options, &card_bytes));
+    if (matches) {
       bytes += it.value().size();
       ASSIGN_OR_RETURN(AdapterRecord record, Summarise(manifest, &cache));
       record.damaged = is_damaged(record.digest);
@@ -387,6 +411,7 @@ absl::StatusOr<AdapterPage> AdapterIndex::ListDeleted(
     const std::function<bool(const Digest&)>& is_damaged) {
   RETURN_IF_ERROR(
       ValidateListing(options.page_size, options.name_prefix, options.labels));
+  RETURN_IF_ERROR(ValidateFilter(options.filter));
   const size_t page_size =
       options.page_size == 0 ? kDefaultPageSize : options.page_size;
   const std::string prefix =
@@ -402,17 +427,20 @@ absl::StatusOr<AdapterPage> AdapterIndex::ListDeleted(
   NameVersion last;
   size_t looked_at = 0;
   size_t bytes = 0;
+  size_t card_bytes = 0;
   for (it->Seek(start); it->Valid() && absl::StartsWith(it.key(), prefix);
        it->Next()) {
     if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
-        bytes >= kMaxPageBytes) {
+        bytes >= kMaxPageBytes || card_bytes >= kMaxCardsRead) {
       page.next_page_token = EncodePageToken(last);
       break;
     }
     ++looked_at;
     ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
     last = {tombstone.manifest().name(), tombstone.manifest().version()};
-    if (HasLabels(tombstone.manifest().labels(), options.labels)) {
+    ASSIGN_OR_RETURN(const bool matches,
+                     Matches(tombstone.manifest(), options, &card_bytes));
+    if (matches) {
       bytes += it.value().size();
       ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(tombstone, window));
       record.damaged = is_damaged(record.digest);

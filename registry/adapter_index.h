@@ -129,6 +129,10 @@ class AdapterIndex {
     std::vector<Alias> aliases;
   };
 
+  // True if `manifest` is what `options` ask for. Adds the bytes of the card
+  // that it had to read to `card_bytes`.
+  absl::StatusOr<bool> Matches(const Manifest& manifest,
+                               const ListOptions& options, size_t* card_bytes);
   // The record of `manifest` with aliases, without config and card.
   absl::StatusOr<AdapterRecord> Summarise(const Manifest& manifest,
                                           AliasCache* cache);

@@ -1,5 +1,6 @@
 #include "registry/adapter_ref.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -22,6 +23,15 @@ namespace {
 
 bool IsLowerOrDigit(char c) {
   return absl::ascii_islower(c) || absl::ascii_isdigit(c);
+}
+
+// True for [a-z0-9]([a-z0-9<inner>]*[a-z0-9])?.
+bool IsPart(absl::string_view text, absl::string_view inner) {
+  return !text.empty() && IsLowerOrDigit(text.front()) &&
+         IsLowerOrDigit(text.back()) &&
+         std::all_of(text.begin(), text.end(), [inner](char c) {
+           return IsLowerOrDigit(c) || absl::StrContains(inner, c);
+         });
 }
 
 // The start of `text`, made safe to put into a message.
@@ -75,19 +85,31 @@ bool IsPrintableUtf8(absl::string_view text) {
 }  // namespace
 
 absl::Status ValidateName(absl::string_view name) {
-  bool ok = !name.empty() && name.size() <= kMaxNameBytes &&
-            IsLowerOrDigit(name.front()) && IsLowerOrDigit(name.back());
-  for (const char c : name.substr(0, kMaxNameBytes)) {
-    ok = ok && (IsLowerOrDigit(c) || c == '.' || c == '_' || c == '-');
+  const size_t slash = name.find('/');
+  const absl::string_view last =
+      slash == absl::string_view::npos ? name : name.substr(slash + 1);
+  bool ok = name.size() <= kMaxNameBytes && IsPart(last, "._-");
+  if (slash != absl::string_view::npos) {
+    const absl::string_view name_space = name.substr(0, slash);
+    ok = ok && name_space.size() <= kMaxNamespaceBytes &&
+         name_space != kDefaultNamespace && IsPart(name_space, "-");
   }
   if (!ok) {
     return absl::InvalidArgumentError(absl::StrCat(
         "adapter name ", Quoted(name), " is not allowed; a name has 1 to ",
         kMaxNameBytes,
         " of the characters a-z 0-9 . _ - and starts and ends with a letter "
-        "or a digit"));
+        "or a digit; a namespace and a slash may stand before it, as in "
+        "\"team-a/facts\", and has at most ",
+        kMaxNamespaceBytes, " of a-z 0-9 -"));
   }
   return absl::OkStatus();
+}
+
+absl::string_view NamespaceOf(absl::string_view name) {
+  const size_t slash = name.find('/');
+  return slash == absl::string_view::npos ? absl::string_view()
+                                          : name.substr(0, slash);
 }
 
 absl::Status ValidateAlias(absl::string_view alias) {

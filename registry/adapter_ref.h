@@ -20,6 +20,7 @@
 namespace stockpot {
 
 inline constexpr size_t kMaxNameBytes = 128;
+inline constexpr size_t kMaxNamespaceBytes = 63;
 inline constexpr size_t kMaxAliasBytes = 63;
 inline constexpr size_t kMaxLabels = 64;
 inline constexpr size_t kMaxLabelKeyBytes = 63;
@@ -47,9 +48,17 @@ struct AdapterRef {
   bool operator==(const AdapterRef&) const = default;
 };
 
-// Accepts [a-z0-9]([a-z0-9._-]*[a-z0-9])? of at most 128 bytes.
+// How quotas call the namespace of names without a slash; no name has it.
+inline constexpr absl::string_view kDefaultNamespace = "default";
+
+// Accepts [a-z0-9]([a-z0-9._-]*[a-z0-9])?, by itself or after a namespace and a
+// slash, of at most 128 bytes together. A namespace is
+// [a-z0-9]([a-z0-9-]*[a-z0-9])? of at most 63 bytes and not "default".
 // Errors: InvalidArgument.
 absl::Status ValidateName(absl::string_view name);
+
+// The part of `name` before the slash; empty if it has none.
+absl::string_view NamespaceOf(absl::string_view name);
 
 // Accepts [a-z][a-z0-9_-]{0,62}. Errors: InvalidArgument.
 absl::Status ValidateAlias(absl::string_view alias);

@@ -170,8 +170,25 @@ class Upload {
   virtual absl::StatusOr<CommitResult> Commit(const AdapterFacts& facts) = 0;
 };
 
+// All that is set must match.
+struct AdapterFilter {
+  uint32_t min_rank = 0;  // Of its largest rank.
+  uint32_t max_rank = 0;  // 0: no bound.
+  uint64_t min_bytes = 0;
+  uint64_t max_bytes = 0;  // 0: no bound.
+  absl::Time created_from = absl::InfinitePast();
+  absl::Time created_before = absl::InfiniteFuture();
+  // Each is one of its target modules, or the last parts of one.
+  std::vector<std::string> target_modules = {};
+  // As the adapter_config spells it, or "sha256:" and the base's digest.
+  std::string base_model = {};
+  // In its name, description or card; the case of ASCII letters is ignored.
+  std::string text = {};
+};
+
 struct ListOptions {
   std::string name_prefix;
+  AdapterFilter filter;
   Labels labels;              // All must match.
   bool all_versions = false;  // Default: the newest of each name.
   bool deleted = false;       // Instead all that is deleted and may come back.
@@ -216,8 +233,9 @@ class AdapterStore {
   // One page. Pages are stable: an adapter that exists throughout a listing is
   // returned exactly once whatever is added or deleted meanwhile (one whose
   // name gets a new version may come back as that version). Memory is bounded;
-  // a page may be short and still not be the last.
-  // Errors: InvalidArgument (page size, token, prefix, labels).
+  // a page may be short, or empty, and still not be the last: it looks at no
+  // more than 10 000 adapters and 8 MiB of cards.
+  // Errors: InvalidArgument (page size, token, prefix, labels, filter).
   virtual absl::StatusOr<AdapterPage> List(const ListOptions& options) = 0;
 
   // Errors: NotFound; DataLoss (in quarantine).

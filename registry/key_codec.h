@@ -1,7 +1,7 @@
 // The keys of the registry in RocksDB, and nothing else. See
 // docs/formats/registry.md. Numbers are big-endian, so that keys sort by them;
-// names hold no byte below '-', so that NUL ends them and keeps their order.
-// Free functions; thread-safe.
+// names hold no byte below '-', so that NUL ends them and keeps their order;
+// the slash after a namespace is one of theirs. Free functions; thread-safe.
 
 #ifndef STOCKPOT_REGISTRY_KEY_CODEC_H_
 #define STOCKPOT_REGISTRY_KEY_CODEC_H_

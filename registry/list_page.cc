@@ -52,7 +52,8 @@ absl::Status ValidateListing(uint32_t page_size, absl::string_view name_prefix,
             .ok())) {
     return absl::InvalidArgumentError(
         "name_prefix is not the start of a name; a name has at most 128 of the "
-        "characters a-z 0-9 . _ - and starts with a letter or a digit");
+        "characters a-z 0-9 . _ - and starts with a letter or a digit; a "
+        "namespace and a slash may stand before it");
   }
   return ValidateLabels(labels);
 }

@@ -20,6 +20,7 @@ namespace stockpot {
 // What a page may cost, whatever its filters leave out.
 inline constexpr size_t kMaxLookedAt = 10000;
 inline constexpr size_t kMaxPageBytes = size_t{2} << 20;
+inline constexpr size_t kMaxCardsRead = size_t{8} << 20;  // Bytes.
 
 // Names the last entry that a page looked at; opaque to clients.
 std::string EncodePageToken(const NameVersion& last);

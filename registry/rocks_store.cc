@@ -149,6 +149,7 @@ absl::Status OpenedStore::Audit(RocksDb& owner, rocksdb::DB& db) {
                        },
                        context_.options.log));
   context_.ledger.Reset(result.totals, result.last_upload_id);
+  context_.namespaces.Reset(result.namespaces);
   context_.blobs.SetQuarantine(std::move(result.damaged));
   return absl::OkStatus();
 }
@@ -311,10 +312,16 @@ absl::StatusOr<std::unique_ptr<Upload>> OpenedStore::BeginUpload(
           "give one that is not taken"));
     }
   }
-  ASSIGN_OR_RETURN(
-      const uint64_t upload_id,
-      context_.ledger.Admit(spec.size_bytes, context_.db->FreeDiskBytes()));
-  return std::make_unique<RocksUpload>(&context_, std::move(spec), upload_id,
+  const absl::string_view name_space = NamespaceOf(spec.name);
+  RETURN_IF_ERROR(context_.namespaces.Admit(name_space, spec.size_bytes,
+                                            context_.options.clock()));
+  const absl::StatusOr<uint64_t> admitted =
+      context_.ledger.Admit(spec.size_bytes, context_.db->FreeDiskBytes());
+  if (!admitted.ok()) {
+    context_.namespaces.Finish(name_space, spec.size_bytes);
+    return admitted.status();
+  }
+  return std::make_unique<RocksUpload>(&context_, std::move(spec), *admitted,
                                        db.epoch());
 }
 

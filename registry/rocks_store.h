@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "registry/adapter_store.h"
+#include "registry/namespace_quota.h"
 #include "registry/recipe_store.h"
 
 namespace stockpot {
@@ -34,6 +35,7 @@ using StoreLogSink = std::function<void(Severity, absl::string_view)>;
 struct RocksStoreOptions {
   std::string path;        // Directory; made if absent.
   uint64_t max_bytes = 0;  // Quota over all blobs; 0: none.
+  NamespaceQuotas quotas;
   uint64_t max_adapter_bytes = uint64_t{8} << 30;
   // Kept free on the disk, beyond twice the size of all uploads under way.
   uint64_t reserve_bytes = uint64_t{128} << 20;

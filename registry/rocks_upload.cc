@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "registry/adapter_index.h"
+#include "registry/adapter_ref.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
 #include "registry/record_codec.h"
@@ -49,6 +50,7 @@ RocksUpload::~RocksUpload() {
     RemoveChunks();
   }
   context_->ledger.Finish(spec_.size_bytes);
+  context_->namespaces.Finish(NamespaceOf(spec_.name), spec_.size_bytes);
 }
 
 void RocksUpload::RemoveChunks() {
@@ -264,6 +266,10 @@ absl::StatusOr<CommitResult> RocksUpload::CommitLocked(
   change.bytes =
       stored.has_value() ? 0 : static_cast<int64_t>(spec_.size_bytes);
   context_->ledger.Add(change);
+  if (!place.existing.has_value() && !place.was_deleted) {
+    context_->namespaces.Add(NamespaceOf(spec_.name),
+                             {1, static_cast<int64_t>(spec_.size_bytes)});
+  }
   if (!keep_blob) {
     context_->blobs.Release(digest);
   }

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "registry/adapter_index.h"
+#include "registry/adapter_ref.h"
 #include "registry/chunk_source.h"
 #include "registry/key_codec.h"
 #include "registry/record_codec.h"
@@ -61,6 +62,7 @@ class Auditor {
     bool whole = true;
   };
 
+  void AddUsage(const AdapterIndex::Manifest& manifest);
   void MarkDamaged(const Digest& digest, absl::string_view why);
   // Removes `key` with the next batch.
   absl::Status Remove(absl::string_view key);
@@ -81,6 +83,12 @@ void Auditor::MarkDamaged(const Digest& digest, absl::string_view why) {
          absl::StrCat("adapter ", digest.ToString(), " is quarantined: ", why,
                       "; upload it again or delete it"));
   }
+}
+
+void Auditor::AddUsage(const AdapterIndex::Manifest& manifest) {
+  NamespaceUsage& usage = result.namespaces[NamespaceOf(manifest.name())];
+  ++usage.num_adapters;
+  usage.bytes += static_cast<int64_t>(manifest.size_bytes());
 }
 
 absl::Status Auditor::Remove(absl::string_view key) {
@@ -115,6 +123,7 @@ absl::Status Auditor::ReadManifests() {
     ++result.totals.num_adapters;
     result.totals.num_names += key->name != last_name ? 1 : 0;
     last_name = key->name;
+    AddUsage(*manifest);
     named_.insert(*ParseDigest(manifest->digest()));
   }
   return owner_.Convert(it->status(), kAuditing);
@@ -126,6 +135,7 @@ absl::Status Auditor::ReadTombstones() {
     ASSIGN_OR_RETURN(const AdapterIndex::Tombstone tombstone,
                      ParseTombstone(it.value()));
     ++result.totals.num_deleted;
+    AddUsage(tombstone.manifest());
     named_.insert(*ParseDigest(tombstone.manifest().digest()));
   }
   return owner_.Convert(it->status(), kAuditing);

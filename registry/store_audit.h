@@ -14,6 +14,7 @@
 #include "rocksdb/db.h"
 
 #include "base/digest.h"
+#include "registry/namespace_ledger.h"
 #include "registry/rocks_db.h"
 #include "registry/upload_ledger.h"
 
@@ -25,6 +26,7 @@ inline constexpr uint32_t kStoreFormat = 2;
 
 struct AuditResult {
   StoreTotals totals;
+  NamespaceUsages namespaces;
   uint64_t last_upload_id = 0;
   // Blobs that are named but not whole on disk.
   absl::flat_hash_set<Digest> damaged;

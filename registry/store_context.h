@@ -2,7 +2,7 @@
 // last.
 //
 // Lock order: commit_mu, then a RocksDb::Use, then the locks inside `blobs`,
-// `ledger` and `db`.
+// `ledger`, `namespaces` and `db`.
 
 #ifndef STOCKPOT_REGISTRY_STORE_CONTEXT_H_
 #define STOCKPOT_REGISTRY_STORE_CONTEXT_H_
@@ -18,6 +18,7 @@
 #include "base/status_macros.h"
 #include "registry/adapter_index.h"
 #include "registry/blob_table.h"
+#include "registry/namespace_ledger.h"
 #include "registry/rocks_db.h"
 #include "registry/rocks_store.h"
 #include "registry/upload_ledger.h"
@@ -27,11 +28,12 @@ namespace stockpot {
 struct StoreContext {
   explicit StoreContext(RocksStoreOptions store_options)
       : options(std::move(store_options)),
-        ledger(
-            {options.max_bytes, options.reserve_bytes, options.max_uploads}) {}
+        ledger({options.max_bytes, options.reserve_bytes, options.max_uploads}),
+        namespaces(options.quotas) {}
 
   const RocksStoreOptions options;  // `log` and `clock` are set.
   UploadLedger ledger;
+  NamespaceLedger namespaces;
   BlobTable blobs;
   std::unique_ptr<RocksDb> db;
   // Held while names are decided on and written: one commit at a time.

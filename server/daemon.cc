@@ -126,6 +126,7 @@ Daemon::Daemon(DaemonOptions options)
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(ToLoadOptions(options).status());
+  RETURN_IF_ERROR(NamespaceQuotas::Parse(options.namespace_quotas).status());
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options)));
   Parts& parts = *daemon->parts_;
   Daemon* self = daemon.get();
@@ -286,6 +287,8 @@ absl::Status Daemon::LoadHere() {
   RocksStoreOptions store;
   store.path = options_.registry;
   store.max_bytes = static_cast<uint64_t>(options_.registry_max_bytes);
+  ASSIGN_OR_RETURN(store.quotas,
+                   NamespaceQuotas::Parse(options_.namespace_quotas));
   store.undelete_window = options_.undelete_window;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
   RETURN_IF_ERROR(LoadModel());

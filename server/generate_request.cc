@@ -138,13 +138,6 @@ absl::StatusOr<int32_t> NewTokens(const v1::Limits& limits,
   return static_cast<int32_t>(limits.max_new_tokens());
 }
 
-absl::StatusOr<ResolvedCallRecipe> ResolveChoice(
-    const v1::GenerateRequest& request, const Serving& serving) {
-  return request.recipe_choice_case() == v1::GenerateRequest::kSavedRecipe
-             ? ResolveSavedRecipe(request.saved_recipe(), serving)
-             : ResolveRecipe(request.recipe(), serving);
-}
-
 }  // namespace
 
 absl::Status CheckGenerate(const v1::GenerateRequest& request,

@@ -9,7 +9,8 @@
 
 namespace stockpot {
 
-// Same code, same message, cut to 4 KiB: it travels in a header.
+// Same code, same message, cut to 4 KiB: it travels in a header. A RetryAfter()
+// goes along as google.rpc.RetryInfo among the details.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // What a method that is not built yet answers.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 #include "base/status_macros.h"
 #include "registry/adapter_ref.h"
@@ -34,6 +35,30 @@ absl::Status Get(const std::string& name, AdapterStore* store,
   return absl::OkStatus();
 }
 
+absl::Time FromWire(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) +
+         absl::Nanoseconds(time.nanos());
+}
+
+AdapterFilter ToFilter(const v1::AdapterFilter& wire) {
+  AdapterFilter filter;
+  filter.min_rank = wire.min_rank();
+  filter.max_rank = wire.max_rank();
+  filter.min_bytes = wire.min_size_bytes();
+  filter.max_bytes = wire.max_size_bytes();
+  if (wire.has_created_from()) {
+    filter.created_from = FromWire(wire.created_from());
+  }
+  if (wire.has_created_before()) {
+    filter.created_before = FromWire(wire.created_before());
+  }
+  filter.target_modules.assign(wire.target_modules().begin(),
+                               wire.target_modules().end());
+  filter.base_model = wire.base_model();
+  filter.text = wire.text();
+  return filter;
+}
+
 absl::Status List(const v1::ListAdaptersRequest& request, AdapterStore* store,
                   v1::ListAdaptersResponse* response) {
   ListOptions options;
@@ -41,6 +66,7 @@ absl::Status List(const v1::ListAdaptersRequest& request, AdapterStore* store,
   options.labels.insert(request.labels().begin(), request.labels().end());
   options.all_versions = request.all_versions();
   options.deleted = request.deleted();
+  options.filter = ToFilter(request.filter());
   options.page_size = request.page_size();
   options.page_token = request.page_token();
   ASSIGN_OR_RETURN(const AdapterPage page, store->List(options));

@@ -115,7 +115,8 @@ TEST_F(AdapterDirectoryTest, BadConfigurationAndEmptyWeightsAreRefused) {
 }
 
 TEST_F(AdapterDirectoryTest, NamesFollowTheRegistrysRule) {
-  for (const char* name : {"a", "facts", "smol-facts_v1.2", "0"}) {
+  for (const char* name :
+       {"a", "facts", "smol-facts_v1.2", "0", "team-a/facts"}) {
     EXPECT_THAT(CheckAdapterName(name), IsOk()) << name;
   }
   EXPECT_THAT(CheckAdapterName("My Facts!"),
@@ -123,7 +124,8 @@ TEST_F(AdapterDirectoryTest, NamesFollowTheRegistrysRule) {
                        HasSubstr("--name my-facts")));
   for (const std::string& name :
        {std::string(), std::string("-a"), std::string("a."),
-        std::string("../x"), std::string("a\0b", 3), std::string(129, 'a'),
+        std::string("../x"), std::string("a//b"), std::string("a/b/c"),
+        std::string("/a"), std::string("a\0b", 3), std::string(129, 'a'),
         std::string("\u00e4")}) {
     EXPECT_FALSE(CheckAdapterName(name).ok()) << name;
   }

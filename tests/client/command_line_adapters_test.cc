@@ -226,6 +226,27 @@ TEST_F(AdapterCommandsTest, ListGoesThroughAllPages) {
   }
 }
 
+TEST_F(AdapterCommandsTest, ListSendsItsFilter) {
+  ASSERT_EQ(RunStockpot(daemon_, {"list", "--min-rank", "4", "--max-rank", "8",
+                                  "--since", "2026-11-21", "--before",
+                                  "2026-11-22", "--target", "q_proj",
+                                  "--target", "v_proj", "--base-model", "b",
+                                  "--text", "sql", "--max-bytes", "9"})
+                .code,
+            kExitOk);
+  const v1::AdapterFilter& filter = daemon_.registry.lists.back().filter();
+  EXPECT_EQ(filter.min_rank(), 4U);
+  EXPECT_EQ(filter.max_rank(), 8U);
+  EXPECT_EQ(filter.max_size_bytes(), 9U);
+  EXPECT_EQ(filter.created_before().seconds() - filter.created_from().seconds(),
+            24 * 3600);
+  EXPECT_THAT(filter.target_modules(), ElementsAre("q_proj", "v_proj"));
+  EXPECT_EQ(filter.base_model(), "b");
+  EXPECT_EQ(filter.text(), "sql");
+  EXPECT_EQ(RunStockpot(daemon_, {"list", "--since", "yesterday"}).code,
+            kExitInvalidArgument);
+}
+
 TEST_F(AdapterCommandsTest, ListJsonIsOneObjectPerLine) {
   AddAdapter("a", 1);
   AddAdapter("b", 2);

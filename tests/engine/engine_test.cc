@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "base/retry_after.h"
 #include "tests/testing/engine_fakes.h"
 #include "tests/testing/status_matchers.h"
 
@@ -166,9 +167,10 @@ TEST_F(EngineTest, FullQueueRefusesAndLaterAcceptsAgain) {
                   2, blocked, absl::InfiniteFuture()),
               IsOk());
   auto refused = std::make_shared<FakeSink>();
-  EXPECT_THAT(Submit(Letters("y", 5), refused),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       HasSubstr("2 of at most 2")));
+  const absl::Status full = Submit(Letters("y", 5), refused).status();
+  EXPECT_THAT(full, StatusIs(absl::StatusCode::kResourceExhausted,
+                             HasSubstr("2 of at most 2")));
+  EXPECT_TRUE(RetryAfter(full).has_value());
   EXPECT_EQ(refused->num_done(), 0);
   gate.Open();
   ASSERT_THAT(blocked->Wait(), IsOk());

@@ -48,7 +48,7 @@ TEST(AdapterRefTest, RefusesWhatIsNoRef) {
                                   std::string("@3"),
                                   std::string("Sql"),
                                   std::string("../etc"),
-                                  std::string("a/b"),
+                                  std::string("a/b/c"),
                                   std::string("-a"),
                                   std::string("a."),
                                   std::string("a\n"),

@@ -215,7 +215,9 @@ TEST_F(RegistryTest, NamesThatAreNoNamesAreRefused) {
   for (const std::string& name :
        {std::string("../x"), std::string("a\0b", 3), std::string("a\nb"),
         std::string(10'000, 'a'), std::string(), std::string("A"),
-        std::string("a/b"), std::string("a@1")}) {
+        std::string("a/b/c"), std::string("a//b"), std::string("/a"),
+        std::string("a/"), std::string("a.b/c"), std::string("default/a"),
+        std::string("a/.."), std::string("a@1")}) {
     ExpectRefused(Metadata(name), adapter_.safetensors, kInvalid, "name");
   }
 }
