@@ -200,9 +200,7 @@ std::vector<BadRequest> BadRequests() {
       {"saved recipe", [](auto* r) { r->set_saved_recipe("x"); },
        grpc::StatusCode::UNIMPLEMENTED, "saved_recipe"},
       {"a density of 0",
-       [](auto* r) {
-         r->mutable_recipe()->mutable_ties()->set_density(0);
-       },
+       [](auto* r) { r->mutable_recipe()->mutable_ties()->set_density(0); },
        kInvalid, "recipe.ties.density"},
       {"chat", [](auto* r) { r->mutable_prompt()->mutable_chat(); },
        grpc::StatusCode::UNIMPLEMENTED, "prompt.chat"},
