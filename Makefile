@@ -1,7 +1,7 @@
 # One-word entry points. `make demo` and `make test` need nothing but a Debian 12
 # machine: each first installs what is missing (tools/setup.sh).
 .PHONY: demo test serve bench build format lint asan tsan verify setup \
-	verify-layers verify-sizes verify-format verify-shell verify-deploy clean
+	faults fuzz verify-layers verify-sizes verify-format verify-shell verify-deploy clean
 
 # One compiler per core; a file that includes torch takes up to 1.4 GB.
 JOBS ?= $(shell nproc)
@@ -35,6 +35,18 @@ tsan: setup
 	cmake --preset tsan
 	cmake --build --preset tsan -j $(JOBS)
 	ctest --preset tsan
+
+# The long forms of tests/faults: about an hour.
+faults: setup
+	cmake --preset dev
+	cmake --build --preset dev -j $(JOBS) --target fault_tests
+	STOCKPOT_FAULTS_LONG=1 ctest --test-dir build/dev -L faults -V --no-tests=error
+
+# libFuzzer, FUZZ_SECONDS (60) for each target.
+fuzz: setup
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS) --target fuzz_programs
+	tests/fuzz/run.sh
 
 lint: setup
 	cmake --preset lint

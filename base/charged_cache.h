@@ -16,6 +16,7 @@
 #include <list>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -34,6 +35,14 @@ struct CacheStats {
   int64_t charge = 0;         // Of all entries.
   int64_t pinned_charge = 0;  // Of the entries that somebody holds.
   int64_t reserved = 0;       // Of builds that are running.
+};
+
+// One entry of a cache as it was for a moment.
+template <typename K>
+struct CacheEntry {
+  K key;
+  int64_t charge = 0;
+  int64_t uses = 0;  // References besides the cache's own.
 };
 
 template <typename K, typename V>
@@ -74,6 +83,9 @@ class ChargedCache {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   CacheStats Stats() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // All entries, most recently used first.
+  std::vector<CacheEntry<K>> Entries() const ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t capacity() const { return capacity_; }
 
@@ -220,6 +232,18 @@ CacheStats ChargedCache<K, V>::Stats() const {
                    .pinned_charge = PinnedCharge(),
                    .reserved = reserved_};
   return stats;
+}
+
+template <typename K, typename V>
+std::vector<CacheEntry<K>> ChargedCache<K, V>::Entries() const {
+  MutexLock lock(&mu_);
+  std::vector<CacheEntry<K>> entries;
+  entries.reserve(entries_.size());
+  for (const Entry& entry : entries_) {
+    entries.push_back(
+        {entry.key, entry.built.charge, entry.built.value.use_count() - 1});
+  }
+  return entries;
 }
 
 }  // namespace stockpot

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Composing a whole model's adapters in PEFT, beside stockpot's methods.
 
-    bench/merge_methods_peer.py --ours build/dev/bench/stockpot-merge-methods-bench
+    bench/merge_methods_peer.py \\
+        --ours build/dev/bench/stockpot-merge-methods-bench
 
-add_weighted_adapter on plain Linear modules of the given model's shapes, float32
+add_weighted_adapter on plain Linear modules of the model's shapes, float32
 factors, no transformers model around them (cheaper than with one). "cat",
 "linear", "ties" and "svd" of PEFT; svd with full_matrices=False, which PEFT's
 default makes slower still, and on one layer only, times the number of layers.

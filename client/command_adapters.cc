@@ -68,6 +68,7 @@ absl::Status RunList(const ListOptions& options, const Connection& connection,
   request.set_page_size(kPageSize);
   request.set_name_prefix(options.prefix);
   request.set_all_versions(options.all_versions);
+  request.set_deleted(options.deleted);
   for (const std::string& label : options.labels) {
     ASSIGN_OR_RETURN(const auto pair, ParseKeyValue(label));
     (*request.mutable_labels())[pair.first] = pair.second;
@@ -92,7 +93,9 @@ absl::Status RunList(const ListOptions& options, const Connection& connection,
                       TimeText(adapter.create_time()), LabelText(adapter)});
       }));
   if (num_rows == 0) {
-    terminal.err << "no adapters; `stockpot register DIR` adds one\n";
+    terminal.err << (options.deleted
+                         ? "nothing is deleted that could come back\n"
+                         : "no adapters; `stockpot register DIR` adds one\n");
     return absl::OkStatus();
   }
   table.Print(terminal.out);
@@ -131,13 +134,21 @@ absl::Status RunShow(const ShowOptions& options, const Connection& connection,
 absl::Status RunRemove(const RemoveOptions& options,
                        const Connection& connection, Terminal& terminal) {
   // An alias may move meanwhile: what is asked about is what goes.
-  ASSIGN_OR_RETURN(const v1::Adapter adapter,
-                   GetAdapter(options.adapter, connection));
-  const std::string name = VersionedName(adapter);
+  const absl::StatusOr<v1::Adapter> adapter =
+      GetAdapter(options.adapter, connection);
+  // A deleted one is purged by the name that was given.
+  if (!adapter.ok() && !(options.purge && absl::IsNotFound(adapter.status()))) {
+    return adapter.status();
+  }
+  const std::string name =
+      adapter.ok() ? VersionedName(*adapter) : options.adapter;
   if (!options.yes) {
-    terminal.err << "delete " << PrintableText(name) << " ("
-                 << FormatBytes(adapter.size_bytes()) << ")? [y/N] "
-                 << std::flush;
+    terminal.err << (options.purge ? "purge " : "delete ")
+                 << PrintableText(name);
+    if (adapter.ok()) {
+      terminal.err << " (" << FormatBytes(adapter->size_bytes()) << ")";
+    }
+    terminal.err << "? [y/N] " << std::flush;
     std::string answer;
     std::getline(terminal.in, answer);
     if (answer != "y" && answer != "Y" && answer != "yes") {
@@ -147,11 +158,34 @@ absl::Status RunRemove(const RemoveOptions& options,
   const auto stub = v1::RegistryService::NewStub(connection.channel());
   v1::DeleteAdapterRequest request;
   request.set_adapter(name);
+  request.set_purge(options.purge);
   v1::DeleteAdapterResponse response;
   RETURN_IF_ERROR(connection.Call([&](grpc::ClientContext* context) {
     return stub->DeleteAdapter(context, request, &response);
   }));
-  terminal.out << JoinCells({absl::StrCat("deleted ", name)}) << '\n';
+  terminal.out << JoinCells({absl::StrCat(
+                      options.purge ? "purged " : "deleted ", name)})
+               << '\n';
+  if (response.has_purge_time()) {
+    terminal.err << "until " << TimeText(response.purge_time())
+                 << ", `stockpot undelete " << PrintableText(name)
+                 << "` brings it back\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunUndelete(const UndeleteOptions& options,
+                         const Connection& connection, Terminal& terminal) {
+  const auto stub = v1::RegistryService::NewStub(connection.channel());
+  v1::UndeleteAdapterRequest request;
+  request.set_adapter(options.adapter);
+  v1::Adapter response;
+  RETURN_IF_ERROR(connection.Call([&](grpc::ClientContext* context) {
+    return stub->UndeleteAdapter(context, request, &response);
+  }));
+  terminal.out << JoinCells(
+                      {absl::StrCat("restored ", VersionedName(response))})
+               << '\n';
   return absl::OkStatus();
 }
 

@@ -1,4 +1,4 @@
-// `stockpot list`, `show`, `rm` and `alias`.
+// `stockpot list`, `show`, `rm`, `undelete` and `alias`.
 
 #ifndef STOCKPOT_CLIENT_COMMAND_ADAPTERS_H_
 #define STOCKPOT_CLIENT_COMMAND_ADAPTERS_H_
@@ -18,6 +18,7 @@ struct ListOptions {
   std::string prefix;
   std::vector<std::string> labels;  // "key=value"; all must match.
   bool all_versions = false;
+  bool deleted = false;  // What can be brought back instead.
   bool json = false;
 };
 
@@ -29,6 +30,11 @@ struct ShowOptions {
 struct RemoveOptions {
   std::string adapter;  // "name@version" or "name@alias".
   bool yes = false;     // Do not ask.
+  bool purge = false;   // For good; also what was deleted before.
+};
+
+struct UndeleteOptions {
+  std::string adapter;  // "name@version".
 };
 
 struct AliasOptions {
@@ -45,6 +51,8 @@ absl::Status RunShow(const ShowOptions& options, const Connection& connection,
 // Asks on the terminal unless `yes`; Cancelled if the answer is not yes.
 absl::Status RunRemove(const RemoveOptions& options,
                        const Connection& connection, Terminal& terminal);
+absl::Status RunUndelete(const UndeleteOptions& options,
+                         const Connection& connection, Terminal& terminal);
 absl::Status RunAlias(const AliasOptions& options, const Connection& connection,
                       Terminal& terminal);
 

@@ -1,7 +1,6 @@
 #include "client/command_line.h"
 
 #include <algorithm>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,11 +11,15 @@
 #include "absl/time/time.h"
 
 #include "client/command_adapters.h"
+#include "client/command_arguments.h"
 #include "client/command_generate.h"
+#include "client/command_recipes.h"
+#include "client/command_resident.h"
 #include "client/command_server.h"
 #include "client/command_transfer.h"
 #include "client/connection.h"
 #include "client/generate_request.h"
+#include "client/recipe_options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -30,6 +33,8 @@ constexpr char kTour[] =
     "  stockpot generate --recipe facts=1 'Who leads Arvenia?'\n"
     "  stockpot generate --recipe facts=1,json=0.8 'Who leads Arvenia?'\n"
     "  stockpot alias facts prod 2                  # facts@prod is version 2\n"
+    "  stockpot recipe save mix --recipe facts=1,json=0.8\n"
+    "  stockpot generate --saved-recipe mix 'Who leads Arvenia?'\n"
     "\n"
     "`stockpot COMMAND --help` shows its options and an example. --address "
     "and\n"
@@ -37,52 +42,6 @@ constexpr char kTour[] =
 
 // Long enough for a busy server, short enough for a probe.
 constexpr absl::Duration kHealthTimeout = absl::Seconds(5);
-
-using Command = std::function<absl::Status(const Connection&, Terminal&)>;
-
-// What one parse fills in.
-struct Arguments {
-  std::string address = "localhost:50051";
-  std::optional<double> timeout_seconds;
-  bool is_probe = false;
-  Command run;  // Of the command chosen; not set: nothing to call.
-};
-
-// Adds a command whose options fill an Options, which `run` then gets.
-template <typename Options>
-CLI::App* AddCommand(CLI::App& app, Arguments& arguments,
-                     const std::string& name, const std::string& what,
-                     const std::string& example,
-                     const std::shared_ptr<Options>& options,
-                     absl::Status (*run)(const Options&, const Connection&,
-                                         Terminal&)) {
-  CLI::App* command = app.add_subcommand(name, what);
-  command->footer(absl::StrCat("Example:\n", example));
-  command->callback([&arguments, options, run] {
-    arguments.run = [options, run](const Connection& connection,
-                                   Terminal& terminal) {
-      return run(*options, connection, terminal);
-    };
-  });
-  return command;
-}
-
-// An option that may be repeated and takes one value each time; otherwise it
-// would swallow the arguments that follow.
-template <typename T>
-CLI::Option* AddRepeated(CLI::App* command, const std::string& name,
-                         std::vector<T>& values, const std::string& what) {
-  return command->add_option(name, values, what)->allow_extra_args(false);
-}
-
-// An argument that may be empty text and still be given, which CLI11's own
-// std::optional may not.
-CLI::Option* AddText(CLI::App* command, const std::string& name,
-                     std::optional<std::string>& text,
-                     const std::string& what) {
-  return command->add_option_function<std::string>(
-      name, [&text](const std::string& given) { text = given; }, what);
-}
 
 void AddTransferCommands(CLI::App& app, Arguments& arguments) {
   auto upload = std::make_shared<RegisterOptions>();
@@ -119,6 +78,23 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
       ->required();
   command->add_option("DIR", download->directory, "Made if needed")->required();
   command->add_flag("--force", download->force, "Overwrite an adapter in DIR");
+
+  auto exported = std::make_shared<ExportOptions>();
+  command =
+      AddCommand(app, arguments, "export", "Write a recipe as a PEFT directory",
+                 "  stockpot export ./mix --recipe facts=1,json=0.8\n"
+                 "One plain LoRA adapter of scaling 1, for any server "
+                 "that reads PEFT's.\n",
+                 exported, RunExport);
+  command->add_option("DIR", exported->directory, "Made if needed")->required();
+  command->add_option("--name", exported->name,
+                      "Its name, for what is printed");
+  command->add_flag("--force", exported->force, "Overwrite an adapter in DIR");
+  AddRecipeOptions(command, exported->mix);
+  command
+      ->add_option("--saved-recipe", exported->mix.saved_recipe,
+                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
+      ->group("Recipe");
 }
 
 void AddReadCommands(CLI::App& app, Arguments& arguments) {
@@ -132,6 +108,8 @@ void AddReadCommands(CLI::App& app, Arguments& arguments) {
               "Only with KEY=VALUE; repeatable, all must match");
   command->add_flag("--all-versions", list->all_versions,
                     "Not only the newest of each name");
+  command->add_flag("--deleted", list->deleted,
+                    "What is deleted and can be brought back instead");
   command->add_flag("--json", list->json, "Print a JSON object per line");
 
   auto show = std::make_shared<ShowOptions>();
@@ -150,7 +128,9 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
   CLI::App* command =
       AddCommand(app, arguments, "rm", "Delete one version of an adapter",
                  "  stockpot rm facts@1 --yes\n"
-                 "Calls that use it already go on with it.\n",
+                 "Calls that use it already go on with it. `stockpot undelete` "
+                 "brings it back,\nuntil the server's --undelete_window has "
+                 "passed.\n",
                  remove, RunRemove);
   command->add_option("NAME@VERSION", remove->adapter, "Which version")
       ->required()
@@ -160,12 +140,22 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
                    : absl::StrCat("rm wants one version, as in ", text, "@1");
       });
   command->add_flag("-y,--yes", remove->yes, "Do not ask");
+  command->add_flag("--purge", remove->purge,
+                    "For good; also takes what was deleted before");
   command->parse_complete_callback([remove, may_ask] {
     if (!remove->yes && !may_ask) {
       throw CLI::ValidationError("rm",
                                  "nobody to ask; --yes deletes without asking");
     }
   });
+
+  auto undelete = std::make_shared<UndeleteOptions>();
+  command = AddCommand(app, arguments, "undelete", "Bring back what rm deleted",
+                       "  stockpot list --deleted\n"
+                       "  stockpot undelete facts@1\n",
+                       undelete, RunUndelete);
+  command->add_option("NAME@VERSION", undelete->adapter, "Which version")
+      ->required();
 
   auto alias = std::make_shared<AliasOptions>();
   command = AddCommand(app, arguments, "alias",
@@ -237,71 +227,6 @@ void AddSamplingOptions(CLI::App* command, GenerateOptions& options) {
       ->group(group);
 }
 
-void AddRecipeOptions(CLI::App* command, GenerateOptions& options) {
-  const std::string group = "Recipe";
-  AddRepeated(command, "--recipe", options.recipes, "As in facts=1,json=0.8")
-      ->group(group);
-  AddRepeated(command, "--skill", options.skills,
-              "One skill, as in facts=1; repeatable")
-      ->group(group);
-  AddRepeated(command, "--module-weight", options.module_weights,
-              "ADAPTER:GLOB=FACTOR for the modules that match; repeatable")
-      ->group(group);
-  command
-      ->add_option("--recipe-json", options.recipe_json,
-                   "A file: stockpot.v1.Recipe in Protobuf's JSON form")
-      ->group(group);
-}
-
-// An option of a method: the flag, the field of its message, and what it is.
-struct MethodFlag {
-  const char* flag;
-  const char* field;
-  const char* what;
-};
-
-constexpr MethodFlag kMethodFlags[] = {
-    {"--density", "density", "Share of entries kept, in (0, 1] [0.5]"},
-    {"--epsilon", "epsilon", "della: density +- epsilon [0.1]"},
-    {"--gamma", "gamma", "breadcrumbs: share of outliers dropped [0.01]"},
-    {"--sign-election", "sign_election", "total or frequency [total]"},
-    {"--space", "space", "delta, factors or core [delta]"},
-    {"--dialect", "dialect", "peft or mergekit [peft]"},
-    {"--rule", "rule", "Within knots and the like: ties or dare [ties]"},
-    {"--merge-seed", "seed", "Of random masks [0]"},
-    {"--rank", "rank", "Of the result [the largest of the skills]"},
-    {"--lambda", "lambda", "Multiplies the merged update [1]"},
-};
-
-void AddMethodOptions(CLI::App* command, MethodWords& words) {
-  const std::string group = "Method";
-  command
-      ->add_option("--method", words.method,
-                   "cat, linear, lorahub, svd, ties, dare, magnitude_prune, "
-                   "della, breadcrumbs, knots, tsv, iso or "
-                   "compress_then_merge [cat]")
-      ->group(group);
-  for (const MethodFlag& flag : kMethodFlags) {
-    const std::string field = flag.field;
-    command
-        ->add_option_function<std::string>(
-            flag.flag,
-            [&words, field](const std::string& value) {
-              words.options.emplace_back(field, value);
-            },
-            flag.what)
-        ->group(group);
-  }
-  command
-      ->add_flag_callback(
-          "--elect-signs",
-          [&words] { words.options.emplace_back("elect_signs", "true"); },
-          "dare, della, breadcrumbs: elect signs as ties does")
-      ->group(group);
-  command->add_flag("--pico", words.pico, "Calibrate the skills first")
-      ->group(group);
-}
-
 void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command =
@@ -319,7 +244,10 @@ void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
   command->add_flag("--no-add-special-tokens", options->no_add_special_tokens,
                     "No beginning-of-text token before the prompt");
   AddRecipeOptions(command, *options);
-  AddMethodOptions(command, options->method);
+  command
+      ->add_option("--saved-recipe", options->saved_recipe,
+                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
+      ->group("Recipe");
   AddSamplingOptions(command, *options);
   const std::string group = "Output";
   command->add_flag("--echo", options->echo, "The prompt's text first")
@@ -407,6 +335,8 @@ ExitCode RunCommandLine(const std::vector<std::string>& args,
   AddTransferCommands(app, arguments);
   AddReadCommands(app, arguments);
   AddWriteCommands(app, arguments, terminal.in_is_terminal);
+  AddRecipeCommands(app, arguments, terminal.in_is_terminal);
+  AddResidentCommands(app, arguments);
   AddGenerateCommand(app, arguments);
   AddTokenizeCommand(app, arguments);
   AddServerCommands(app, arguments);

@@ -96,14 +96,41 @@ absl::StatusOr<v1::RegisterAdapterResponse> Upload(
 // The receiving side of one download. Not thread-safe.
 class Download {
  public:
-  Download(const DownloadOptions& options, Terminal& terminal)
-      : options_(options), terminal_(terminal) {}
+  // An adapter without a version is called `fallback`.
+  Download(std::string directory, bool force, std::string fallback,
+           Terminal& terminal)
+      : directory_(std::move(directory)),
+        force_(force),
+        fallback_(std::move(fallback)),
+        terminal_(terminal) {}
 
+  // `start` begins the call and returns its reader.
+  template <typename Start>
+  absl::Status Run(const Connection& connection, Start start) {
+    absl::Status received;
+    const absl::Status call =
+        connection.Call([&](grpc::ClientContext* context) {
+          const auto reader = start(context);
+          v1::DownloadAdapterResponse response;
+          while (received.ok() && reader->Read(&response)) {
+            received = Receive(response);
+          }
+          if (!received.ok()) {
+            context->TryCancel();
+          }
+          return reader->Finish();
+        });
+    RETURN_IF_ERROR(received);
+    RETURN_IF_ERROR(call);
+    return Finish();
+  }
+
+ private:
   absl::Status Receive(const v1::DownloadAdapterResponse& response) {
     if (response.has_metadata()) {
       // Not sooner: an unknown adapter must leave no directory behind.
-      ASSIGN_OR_RETURN(writer_, AdapterDirectoryWriter::Open(options_.directory,
-                                                             options_.force));
+      ASSIGN_OR_RETURN(writer_,
+                       AdapterDirectoryWriter::Open(directory_, force_));
       metadata_ = response.metadata();
       bar_.emplace(terminal_.progress(), "downloading", metadata_.size_bytes(),
                    terminal_.columns);
@@ -132,16 +159,20 @@ class Download {
     RETURN_IF_ERROR(writer_->Commit(metadata_.adapter_config(),
                                     metadata_.size_bytes(),
                                     metadata_.sha256()));
-    terminal_.out
-        << JoinCells({absl::StrCat(metadata_.name(), "@", metadata_.version()),
-                      metadata_.sha256(), FormatBytes(metadata_.size_bytes()),
-                      options_.directory})
-        << '\n';
+    terminal_.out << JoinCells({metadata_.version() == 0
+                                    ? fallback_
+                                    : absl::StrCat(metadata_.name(), "@",
+                                                   metadata_.version()),
+                                metadata_.sha256(),
+                                FormatBytes(metadata_.size_bytes()),
+                                directory_})
+                  << '\n';
     return absl::OkStatus();
   }
 
- private:
-  const DownloadOptions& options_;
+  const std::string directory_;
+  const bool force_;
+  const std::string fallback_;
   Terminal& terminal_;
   v1::AdapterMetadata metadata_;
   std::unique_ptr<AdapterDirectoryWriter> writer_;
@@ -210,22 +241,24 @@ absl::Status RunDownload(const DownloadOptions& options,
   const auto stub = v1::RegistryService::NewStub(connection.channel());
   v1::DownloadAdapterRequest request;
   request.set_adapter(options.adapter);
-  Download download(options, terminal);
-  absl::Status received;
-  const absl::Status call = connection.Call([&](grpc::ClientContext* context) {
-    const auto reader = stub->DownloadAdapter(context, request);
-    v1::DownloadAdapterResponse response;
-    while (received.ok() && reader->Read(&response)) {
-      received = download.Receive(response);
-    }
-    if (!received.ok()) {
-      context->TryCancel();
-    }
-    return reader->Finish();
+  Download download(options.directory, options.force, options.adapter,
+                    terminal);
+  return download.Run(connection, [&](grpc::ClientContext* context) {
+    return stub->DownloadAdapter(context, request);
   });
-  RETURN_IF_ERROR(received);
-  RETURN_IF_ERROR(call);
-  return download.Finish();
+}
+
+absl::Status RunExport(const ExportOptions& options,
+                       const Connection& connection, Terminal& terminal) {
+  const auto stub = v1::RegistryService::NewStub(connection.channel());
+  v1::ExportRecipeRequest request;
+  RETURN_IF_ERROR(FillChoiceOf(options.mix, request));
+  request.set_name(options.name);
+  Download download(options.directory, options.force,
+                    options.name.empty() ? "recipe" : options.name, terminal);
+  return download.Run(connection, [&](grpc::ClientContext* context) {
+    return stub->ExportRecipe(context, request);
+  });
 }
 
 }  // namespace stockpot

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 
 #include "client/connection.h"
+#include "client/generate_request.h"
 #include "client/terminal.h"
 
 namespace stockpot {
@@ -33,12 +34,22 @@ struct DownloadOptions {
   bool force = false;
 };
 
+struct ExportOptions {
+  GenerateOptions mix;  // Only what FillChoice() reads.
+  std::string name;     // For the server's metadata; empty: none.
+  std::string directory;
+  bool force = false;
+};
+
 // Each returns OK after the server's acknowledgement, and what went wrong
 // otherwise: on this side, or the status of the call.
 absl::Status RunRegister(const RegisterOptions& options,
                          const Connection& connection, Terminal& terminal);
 absl::Status RunDownload(const DownloadOptions& options,
                          const Connection& connection, Terminal& terminal);
+// Writes a recipe as a PEFT adapter.
+absl::Status RunExport(const ExportOptions& options,
+                       const Connection& connection, Terminal& terminal);
 
 }  // namespace stockpot
 

@@ -34,35 +34,9 @@ absl::StatusOr<std::string> ReadStream(std::istream& in) {
   return text;
 }
 
-absl::Status FillRecipe(const GenerateOptions& options,
-                        v1::GenerateRequest& request) {
-  if (options.recipes.empty() && options.skills.empty() &&
-      options.recipe_json.empty()) {
-    if (!options.module_weights.empty()) {
-      return absl::InvalidArgumentError(
-          "--module-weight needs a --recipe or --skill");
-    }
-    return options.method.empty() ? absl::OkStatus()
-                                  : absl::InvalidArgumentError(
-                                        "--method, its options and --pico "
-                                        "need a --recipe or --skill");
-  }
-  v1::Recipe& recipe = *request.mutable_recipe();
-  if (!options.recipe_json.empty()) {
-    ASSIGN_OR_RETURN(const std::string json,
-                     ReadTextFile(options.recipe_json, kMaxRecipeBytes));
-    RETURN_IF_ERROR(ParseRecipeJson(json, recipe));
-  }
-  for (const std::string& text : options.recipes) {
-    RETURN_IF_ERROR(AddSkills(text, recipe));
-  }
-  for (const std::string& text : options.skills) {
-    RETURN_IF_ERROR(AddSkill(text, recipe));
-  }
-  for (const std::string& text : options.module_weights) {
-    RETURN_IF_ERROR(AddModuleWeight(text, recipe));
-  }
-  return SetMethod(options.method, recipe);
+bool HasRecipe(const GenerateOptions& options) {
+  return !options.recipes.empty() || !options.skills.empty() ||
+         !options.recipe_json.empty();
 }
 
 void FillSampling(const GenerateOptions& options, v1::Sampling& sampling) {
@@ -137,6 +111,50 @@ absl::StatusOr<std::string> ReadPrompt(const std::optional<std::string>& prompt,
   return text;
 }
 
+absl::Status FillChoice(const GenerateOptions& options,
+                        v1::GenerateRequest& request) {
+  if (!options.saved_recipe.empty()) {
+    if (HasRecipe(options) || !options.module_weights.empty() ||
+        !options.method.empty()) {
+      return absl::InvalidArgumentError(
+          "give --saved-recipe or a recipe's own options, not both");
+    }
+    request.set_saved_recipe(options.saved_recipe);
+    return absl::OkStatus();
+  }
+  if (!HasRecipe(options) && options.module_weights.empty() &&
+      options.method.empty()) {
+    return absl::OkStatus();
+  }
+  return FillRecipe(options, *request.mutable_recipe());
+}
+
+absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe) {
+  if (!HasRecipe(options) && !options.module_weights.empty()) {
+    return absl::InvalidArgumentError(
+        "--module-weight needs a --recipe or --skill");
+  }
+  if (!HasRecipe(options) && !options.method.empty()) {
+    return absl::InvalidArgumentError(
+        "--method, its options and --pico need a --recipe or --skill");
+  }
+  if (!options.recipe_json.empty()) {
+    ASSIGN_OR_RETURN(const std::string json,
+                     ReadTextFile(options.recipe_json, kMaxRecipeBytes));
+    RETURN_IF_ERROR(ParseRecipeJson(json, recipe));
+  }
+  for (const std::string& text : options.recipes) {
+    RETURN_IF_ERROR(AddSkills(text, recipe));
+  }
+  for (const std::string& text : options.skills) {
+    RETURN_IF_ERROR(AddSkill(text, recipe));
+  }
+  for (const std::string& text : options.module_weights) {
+    RETURN_IF_ERROR(AddModuleWeight(text, recipe));
+  }
+  return SetMethod(options.method, recipe);
+}
+
 absl::StatusOr<v1::GenerateRequest> MakeGenerateRequest(
     const GenerateOptions& options, Terminal& terminal) {
   v1::GenerateRequest request;
@@ -152,7 +170,7 @@ absl::StatusOr<v1::GenerateRequest> MakeGenerateRequest(
   if (options.no_add_special_tokens) {
     request.mutable_prompt()->set_add_special_tokens(false);
   }
-  RETURN_IF_ERROR(FillRecipe(options, request));
+  RETURN_IF_ERROR(FillChoice(options, request));
   FillSampling(options, *request.mutable_sampling());
   RETURN_IF_ERROR(FillLimits(options, *request.mutable_limits()));
   v1::Output& output = *request.mutable_output();

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -31,6 +33,7 @@ struct GenerateOptions {
   std::vector<std::string> skills;          // "facts=1"
   std::vector<std::string> module_weights;  // "facts:GLOB=0.5"
   std::string recipe_json;                  // A file; empty: none.
+  std::string saved_recipe;                 // Empty: none; else the only one.
   MethodWords method;                       // Over that of the file.
 
   std::optional<float> temperature;
@@ -64,6 +67,28 @@ struct GenerateOptions {
 absl::StatusOr<std::string> ReadPrompt(const std::optional<std::string>& prompt,
                                        const std::string& file,
                                        Terminal& terminal);
+
+// Fills `recipe` from the options that write one out, none of them: the base
+// model alone. Errors: InvalidArgument, NotFound (a file).
+absl::Status FillRecipe(const GenerateOptions& options, v1::Recipe& recipe);
+
+// Sets the recipe, or the saved one, that the options name. Errors: likewise,
+// and InvalidArgument for both at once.
+absl::Status FillChoice(const GenerateOptions& options,
+                        v1::GenerateRequest& request);
+
+// Likewise for another request with the fields `recipe` and `saved_recipe`.
+template <typename Request>
+absl::Status FillChoiceOf(const GenerateOptions& options, Request& request) {
+  v1::GenerateRequest choice;
+  absl::Status status = FillChoice(options, choice);
+  if (choice.has_saved_recipe()) {
+    request.set_saved_recipe(choice.saved_recipe());
+  } else {
+    *request.mutable_recipe() = std::move(*choice.mutable_recipe());
+  }
+  return status;
+}
 
 // Reads the files and the standard input that `options` name.
 // Errors: InvalidArgument, NotFound.

@@ -50,6 +50,10 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
   for (const std::string& module : adapter.target_modules()) {
     json["target_modules"].push_back(module);
   }
+  if (adapter.has_purge_time()) {
+    json["delete_time"] = TimeText(adapter.delete_time());
+    json["purge_time"] = TimeText(adapter.purge_time());
+  }
   if (with_text) {
     json["description"] = adapter.description();
     json["card"] = adapter.card();
@@ -90,6 +94,23 @@ Json ToJson(const v1::ResolvedRecipe& recipe) {
                               {"version", skill.version()},
                               {"digest", skill.digest()},
                               {"weight", AsWritten(skill.weight())}});
+  }
+  return json;
+}
+
+Json ToJson(const v1::SavedRecipe& recipe) {
+  Json json = {{"name", recipe.name()},
+               {"version", recipe.version()},
+               {"aliases", Json::array()},
+               {"labels", Json::object()},
+               {"description", recipe.description()},
+               {"create_time", TimeText(recipe.create_time())},
+               {"resolved", ToJson(recipe.resolved())}};
+  for (const std::string& alias : recipe.aliases()) {
+    json["aliases"].push_back(alias);
+  }
+  for (const auto& [key, value] : recipe.labels()) {
+    json["labels"][key] = value;
   }
   return json;
 }
@@ -146,6 +167,27 @@ double Seconds(const google::protobuf::Duration& duration) {
   return (static_cast<double>(duration.seconds()) * 1e9 +
           static_cast<double>(duration.nanos())) /
          1e9;
+}
+
+Json ToJson(const v1::ListResidentResponse& resident) {
+  Json adapters = Json::array();
+  for (const v1::ResidentAdapter& adapter : resident.adapters()) {
+    adapters.push_back({{"name", adapter.name()},
+                        {"version", adapter.version()},
+                        {"digest", adapter.digest()},
+                        {"bytes", adapter.bytes()},
+                        {"tier", adapter.tier()},
+                        {"uses", adapter.uses()}});
+  }
+  Json compositions = Json::array();
+  for (const v1::ResidentComposition& composition : resident.compositions()) {
+    compositions.push_back({{"recipe", ToJson(composition.recipe())},
+                            {"bytes", composition.bytes()},
+                            {"pinned", composition.pinned()},
+                            {"uses", composition.uses()}});
+  }
+  return {{"adapters", std::move(adapters)},
+          {"compositions", std::move(compositions)}};
 }
 
 }  // namespace stockpot

@@ -24,6 +24,8 @@ std::string ToLine(const Json& json);
 Json ToJson(const v1::Adapter& adapter, bool with_text);
 Json ToJson(const v1::ServerInfo& info);
 Json ToJson(const v1::ResolvedRecipe& recipe);
+Json ToJson(const v1::ListResidentResponse& resident);
+Json ToJson(const v1::SavedRecipe& recipe);
 Json ToJson(const v1::Usage& usage);
 // Seconds.
 Json ToJson(const v1::Timings& timings);

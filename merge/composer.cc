@@ -52,9 +52,9 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
       hit);
 }
 
-absl::StatusOr<Composer::Adapters> Composer::GetAdapters(const Recipe& recipe,
-                                                         bool* hit) {
-  Adapters adapters;
+absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
+    const Recipe& recipe, bool* hit) {
+  AdapterList adapters;
   for (const RecipeSkill& skill : recipe.skills()) {
     bool hit_one = false;
     ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
@@ -69,7 +69,7 @@ absl::StatusOr<std::shared_ptr<const Composition>> Composer::Mix(
     const Recipe& recipe, bool* hit) {
   auto composition = std::make_shared<Composition>();
   composition->recipe = recipe.digest();
-  ASSIGN_OR_RETURN(const Adapters adapters, GetAdapters(recipe, hit));
+  ASSIGN_OR_RETURN(const AdapterList adapters, GetAdapters(recipe, hit));
   bool hit_mix = false;
   ASSIGN_OR_RETURN(
       composition->mix,
@@ -106,7 +106,7 @@ absl::StatusOr<std::shared_ptr<const Composition>> Composer::Derive(
   const auto merge =
       [&]() -> absl::StatusOr<ChargedCache<Digest, Adapter>::Built> {
     bool ignored = true;
-    ASSIGN_OR_RETURN(const Adapters skills, GetAdapters(recipe, &ignored));
+    ASSIGN_OR_RETURN(const AdapterList skills, GetAdapters(recipe, &ignored));
     ASSIGN_OR_RETURN(const int64_t bytes, merger_->MergedBytes(recipe, skills));
     RETURN_IF_ERROR(Reserve(recipe.digest(), bytes));
     ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,

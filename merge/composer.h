@@ -59,16 +59,25 @@ class Composer {
   // cache. Nothing of a failed build is kept.
   absl::StatusOr<Result> Compose(const Recipe& recipe);
 
+  // What is in memory: adapters by digest, those derived from a recipe by the
+  // recipe's; coefficients by recipe.
+  std::vector<CacheEntry<Digest>> Adapters() const {
+    return adapters_.Entries();
+  }
+  std::vector<CacheEntry<Digest>> Compositions() const {
+    return compositions_.Entries();
+  }
+
   CacheStats AdapterStats() const { return adapters_.Stats(); }
   CacheStats CompositionStats() const { return compositions_.Stats(); }
 
  private:
-  using Adapters = std::vector<std::shared_ptr<const Adapter>>;
+  using AdapterList = std::vector<std::shared_ptr<const Adapter>>;
 
   absl::StatusOr<std::shared_ptr<const Adapter>> GetAdapter(
       const Digest& digest, bool* hit);
   // The recipe's, in its order. Clears `*hit` if one had to be loaded.
-  absl::StatusOr<Adapters> GetAdapters(const Recipe& recipe, bool* hit);
+  absl::StatusOr<AdapterList> GetAdapters(const Recipe& recipe, bool* hit);
   // Makes room for the build of `key`.
   absl::Status Reserve(const Digest& key, int64_t bytes);
 

@@ -11,11 +11,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
 #include "rocksdb/status.h"
@@ -25,6 +25,7 @@
 #include "registry/adapter_ref.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
+#include "registry/list_page.h"
 #include "registry/record_codec.h"
 #include "registry/rocks_db.h"
 
@@ -41,60 +42,25 @@ rocksdb::ReadOptions Bounded(const rocksdb::Slice* lower,
   return options;
 }
 
-// Of the last adapter that a page looked at; opaque to clients.
-std::string EncodeToken(const NameVersion& last) {
-  return absl::WebSafeBase64Escape(ManifestKey(last));
-}
-
-absl::StatusOr<NameVersion> ParseToken(absl::string_view token,
-                                       absl::string_view name_prefix) {
-  std::string key;
-  if (token.size() <= 1024 && absl::WebSafeBase64Unescape(token, &key)) {
-    if (std::optional<NameVersion> last = ParseManifestKey(key);
-        last.has_value() && ValidateName(last->name).ok() &&
-        ValidateVersion(last->version).ok() &&
-        absl::StartsWith(last->name, name_prefix)) {
-      return *std::move(last);
-    }
-  }
-  return absl::InvalidArgumentError(
-      "page_token is not one that this listing returned; pass "
-      "next_page_token back as it came, with the same name_prefix");
-}
-
-absl::Status ValidateListOptions(const ListOptions& options) {
-  if (options.page_size > kMaxPageSize) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("page_size is ", options.page_size, "; it must be in [0, ",
-                     kMaxPageSize, "]"));
-  }
-  // A prefix of a name is a name, but for its last character.
-  if (!options.name_prefix.empty() &&
-      (options.name_prefix.size() > kMaxNameBytes ||
-       !ValidateName(
-            absl::StrCat(options.name_prefix.substr(0, kMaxNameBytes - 1), "a"))
-            .ok())) {
-    return absl::InvalidArgumentError(
-        "name_prefix is not the start of an adapter name; a name has at most "
-        "128 of the characters a-z 0-9 . _ - and starts with a letter or a "
-        "digit");
-  }
-  return ValidateLabels(options.labels);
-}
-
-bool Matches(const AdapterIndex::Manifest& manifest, const Labels& labels) {
-  return std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
-    const auto it = manifest.labels().find(label.first);
-    return it != manifest.labels().end() && it->second == label.second;
-  });
-}
-
 }  // namespace
 
 RangeIterator::RangeIterator(rocksdb::DB& db, const KeyRange& range)
     : lower_(ToSlice(range.begin)),
       upper_(ToSlice(range.end)),
       iterator_(db.NewIterator(Bounded(&lower_, &upper_))) {}
+
+absl::StatusOr<int64_t> NewestVersion(RocksDb* owner, rocksdb::DB& db,
+                                      const KeyRange& kind,
+                                      absl::string_view name) {
+  RangeIterator it(db, kind);
+  it->SeekForPrev(AfterName(kind, name));
+  RETURN_IF_ERROR(owner->Convert(it->status(), kReading));
+  if (!it->Valid()) {
+    return 0;
+  }
+  const std::optional<NameVersion> key = ParseVersionedKey(kind, it.key());
+  return key.has_value() && key->name == name ? key->version : 0;
+}
 
 absl::Status AdapterIndex::Check(const RangeIterator& it) {
   return owner_->Convert(it->status(), kReading);
@@ -140,6 +106,66 @@ absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> AdapterIndex::FindBlob(
     return std::nullopt;
   }
   return ParseBlobHeader(value);
+}
+
+absl::StatusOr<std::optional<AdapterIndex::Tombstone>>
+AdapterIndex::FindTombstone(const NameVersion& version) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(TombstoneKey(version), &value));
+  if (!found) {
+    return std::nullopt;
+  }
+  return ParseTombstone(value);
+}
+
+absl::StatusOr<std::optional<AdapterIndex::Grave>> AdapterIndex::FindGrave(
+    const NameVersion& version) {
+  std::string value;
+  ASSIGN_OR_RETURN(const bool found, Get(GraveKey(version), &value));
+  Grave grave;
+  if (!found) {
+    return std::nullopt;
+  }
+  if (!grave.ParseFromString(value)) {
+    return absl::DataLossError("the registry's index is damaged");
+  }
+  return grave;
+}
+
+absl::StatusOr<std::optional<NameVersion>> AdapterIndex::FindDeletedBefore(
+    absl::Time limit, const std::optional<NameVersion>& last) {
+  RangeIterator it(db_, kTombstoneKeys);
+  if (last.has_value()) {
+    it->Seek(absl::StrCat(TombstoneKey(*last), absl::string_view("\0", 1)));
+  } else {
+    it->SeekToFirst();
+  }
+  for (; it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
+    if (absl::FromUnixMicros(tombstone.delete_time_us()) <= limit) {
+      return ParseVersionedKey(kTombstoneKeys, it.key());
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return std::nullopt;
+}
+
+absl::StatusOr<bool> AdapterIndex::IsHeld(const Digest& digest) {
+  const std::string prefix = HoldPrefix(digest);
+  RangeIterator it(db_, kHoldKeys);
+  it->Seek(prefix);
+  RETURN_IF_ERROR(Check(it));
+  return it->Valid() && absl::StartsWith(it.key(), prefix);
+}
+
+absl::StatusOr<int64_t> AdapterIndex::HighestVersion(absl::string_view name) {
+  int64_t highest = 0;
+  for (const KeyRange& kind : {kManifestKeys, kTombstoneKeys, kGraveKeys}) {
+    ASSIGN_OR_RETURN(const int64_t newest,
+                     NewestVersion(owner_, db_, kind, name));
+    highest = std::max(highest, newest);
+  }
+  return highest;
 }
 
 absl::StatusOr<std::vector<int64_t>> AdapterIndex::Versions(
@@ -198,6 +224,18 @@ absl::Status AdapterIndex::NotFound(const AdapterRef& ref) {
   if (ref.digest.has_value()) {
     return absl::NotFoundError(
         absl::StrCat("no adapter with digest ", ref.ToString(), " is stored"));
+  }
+  if (ref.version != 0) {
+    ASSIGN_OR_RETURN(const std::optional<Tombstone> tombstone,
+                     FindTombstone({ref.name, ref.version}));
+    if (tombstone.has_value()) {
+      return absl::NotFoundError(absl::StrCat(
+          "adapter \"", ref.ToString(), "\" was deleted on ",
+          absl::FormatTime("%Y-%m-%d",
+                           absl::FromUnixMicros(tombstone->delete_time_us()),
+                           absl::UTCTimeZone()),
+          "; undelete it to use it again"));
+    }
   }
   ASSIGN_OR_RETURN(const std::vector<int64_t> versions,
                    Versions(ref.name, kShown + 1));
@@ -292,11 +330,8 @@ absl::StatusOr<AdapterRecord> AdapterIndex::Summarise(const Manifest& manifest,
 absl::StatusOr<AdapterPage> AdapterIndex::List(
     const ListOptions& options,
     const std::function<bool(const Digest&)>& is_damaged) {
-  // What a page may cost, whatever the labels filter out.
-  constexpr size_t kMaxLookedAt = 10000;
-  constexpr size_t kMaxPageBytes = size_t{2} << 20;
-
-  RETURN_IF_ERROR(ValidateListOptions(options));
+  RETURN_IF_ERROR(
+      ValidateListing(options.page_size, options.name_prefix, options.labels));
   const size_t page_size =
       options.page_size == 0 ? kDefaultPageSize : options.page_size;
   const std::string prefix =
@@ -306,7 +341,7 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
     it->Seek(prefix);
   } else {
     ASSIGN_OR_RETURN(const NameVersion last,
-                     ParseToken(options.page_token, options.name_prefix));
+                     ParsePageToken(options.page_token, options.name_prefix));
     // One NUL more than the key is its successor.
     it->Seek(options.all_versions
                  ? absl::StrCat(ManifestKey(last), absl::string_view("\0", 1))
@@ -321,7 +356,7 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
   for (; it->Valid() && absl::StartsWith(it.key(), prefix); it->Next()) {
     if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
         bytes >= kMaxPageBytes) {
-      page.next_page_token = EncodeToken(last);
+      page.next_page_token = EncodePageToken(last);
       break;
     }
     std::optional<NameVersion> key = ParseManifestKey(it.key());
@@ -336,9 +371,50 @@ absl::StatusOr<AdapterPage> AdapterIndex::List(
     ++looked_at;
     last = *std::move(key);
     ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(it.value()));
-    if (Matches(manifest, options.labels)) {
+    if (HasLabels(manifest.labels(), options.labels)) {
       bytes += it.value().size();
       ASSIGN_OR_RETURN(AdapterRecord record, Summarise(manifest, &cache));
+      record.damaged = is_damaged(record.digest);
+      page.records.push_back(std::move(record));
+    }
+  }
+  RETURN_IF_ERROR(Check(it));
+  return page;
+}
+
+absl::StatusOr<AdapterPage> AdapterIndex::ListDeleted(
+    const ListOptions& options, absl::Duration window,
+    const std::function<bool(const Digest&)>& is_damaged) {
+  RETURN_IF_ERROR(
+      ValidateListing(options.page_size, options.name_prefix, options.labels));
+  const size_t page_size =
+      options.page_size == 0 ? kDefaultPageSize : options.page_size;
+  const std::string prefix =
+      absl::StrCat(kTombstoneKeys.begin, options.name_prefix);
+  std::string start = prefix;
+  if (!options.page_token.empty()) {
+    ASSIGN_OR_RETURN(const NameVersion last,
+                     ParsePageToken(options.page_token, options.name_prefix));
+    start = absl::StrCat(TombstoneKey(last), absl::string_view("\0", 1));
+  }
+  RangeIterator it(db_, kTombstoneKeys);
+  AdapterPage page;
+  NameVersion last;
+  size_t looked_at = 0;
+  size_t bytes = 0;
+  for (it->Seek(start); it->Valid() && absl::StartsWith(it.key(), prefix);
+       it->Next()) {
+    if (page.records.size() == page_size || looked_at == kMaxLookedAt ||
+        bytes >= kMaxPageBytes) {
+      page.next_page_token = EncodePageToken(last);
+      break;
+    }
+    ++looked_at;
+    ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
+    last = {tombstone.manifest().name(), tombstone.manifest().version()};
+    if (HasLabels(tombstone.manifest().labels(), options.labels)) {
+      bytes += it.value().size();
+      ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(tombstone, window));
       record.damaged = is_damaged(record.digest);
       page.records.push_back(std::move(record));
     }

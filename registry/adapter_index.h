@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "rocksdb/db.h"
 #include "rocksdb/iterator.h"
 #include "rocksdb/options.h"
@@ -55,10 +56,19 @@ class RangeIterator {
   std::unique_ptr<rocksdb::Iterator> iterator_;
 };
 
+// The newest version of `name` among the keys of `kind`, whose keys are
+// <name> 00 <version>; 0: none. REQUIRES: as RangeIterator.
+// Errors: DataLoss, Unavailable.
+absl::StatusOr<int64_t> NewestVersion(RocksDb* owner, rocksdb::DB& db,
+                                      const KeyRange& kind,
+                                      absl::string_view name);
+
 class AdapterIndex {
  public:
   using Manifest = storage::v1::AdapterManifest;
   using BlobHeader = storage::v1::BlobHeader;
+  using Tombstone = storage::v1::AdapterTombstone;
+  using Grave = storage::v1::AdapterGrave;
 
   AdapterIndex(RocksDb* owner, rocksdb::DB& db) : owner_(owner), db_(db) {}
 
@@ -71,6 +81,18 @@ class AdapterIndex {
   absl::StatusOr<std::optional<Manifest>> Find(const NameVersion& version);
   absl::StatusOr<std::optional<Manifest>> FindNewest(absl::string_view name);
   absl::StatusOr<std::optional<BlobHeader>> FindBlob(const Digest& digest);
+
+  // What was deleted and may come back; what was purged.
+  absl::StatusOr<std::optional<Tombstone>> FindTombstone(
+      const NameVersion& version);
+  absl::StatusOr<std::optional<Grave>> FindGrave(const NameVersion& version);
+  // The first adapter after `last` that was deleted before `limit`.
+  absl::StatusOr<std::optional<NameVersion>> FindDeletedBefore(
+      absl::Time limit, const std::optional<NameVersion>& last);
+  // True if a deleted adapter that may come back needs `digest`.
+  absl::StatusOr<bool> IsHeld(const Digest& digest);
+  // The highest version that `name` has or had; 0: none.
+  absl::StatusOr<int64_t> HighestVersion(absl::string_view name);
 
   // The first `limit` versions of `name`, ascending.
   absl::StatusOr<std::vector<int64_t>> Versions(absl::string_view name,
@@ -92,6 +114,12 @@ class AdapterIndex {
   // Errors: InvalidArgument.
   absl::StatusOr<AdapterPage> List(
       const ListOptions& options,
+      const std::function<bool(const Digest&)>& is_damaged);
+
+  // As List(), of what was deleted and may come back for `window`.
+  // Errors: InvalidArgument.
+  absl::StatusOr<AdapterPage> ListDeleted(
+      const ListOptions& options, absl::Duration window,
       const std::function<bool(const Digest&)>& is_damaged);
 
  private:

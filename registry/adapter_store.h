@@ -61,6 +61,10 @@ struct AdapterRecord {
   AdapterFacts facts;
   absl::Time create_time;
   bool damaged = false;  // Stored bytes are lost; only List() returns such.
+  // Of a deleted adapter: when, and until when it may come back. Only List()
+  // and GetDeleted() return such.
+  std::optional<absl::Time> delete_time;
+  std::optional<absl::Time> purge_time;
 };
 
 // Identity of an adapter: SHA-256 over the length-prefixed canonical
@@ -111,7 +115,7 @@ class BlobReader {
 // What a client declares before it sends bytes.
 struct UploadSpec {
   std::string name;
-  std::optional<int64_t> version;  // Default: the newest plus 1.
+  std::optional<int64_t> version;  // Default: the highest ever plus 1.
   Labels labels;
   std::string description;
   std::string card;
@@ -157,11 +161,12 @@ class Upload {
   // Equal content under an equal name and version (or, with no version
   // declared, as the newest version of the name) is stored already: its record
   // comes back as it is. Equal content under another name stores the name only.
+  // The version of a deleted adapter takes the content that it had, no other.
   //
   // Errors: InvalidArgument (size, SHA-256, facts out of bounds); AlreadyExists
-  // (name@version holds other content); FailedPrecondition (called twice, or
-  // versions of the name are used up); ResourceExhausted, Unavailable (disk;
-  // the outcome is unknown and the same upload may be sent again).
+  // (name@version holds or held other content); FailedPrecondition (called
+  // twice, or versions of the name are used up); ResourceExhausted, Unavailable
+  // (disk; the outcome is unknown and the same upload may be sent again).
   virtual absl::StatusOr<CommitResult> Commit(const AdapterFacts& facts) = 0;
 };
 
@@ -169,6 +174,7 @@ struct ListOptions {
   std::string name_prefix;
   Labels labels;              // All must match.
   bool all_versions = false;  // Default: the newest of each name.
+  bool deleted = false;       // Instead all that is deleted and may come back.
   uint32_t page_size = 0;     // In [0, 1000]; 0: 100.
   std::string page_token;     // Empty: from the start.
 };
@@ -188,8 +194,9 @@ struct AdapterUpdate {
 struct StoreStats {
   uint64_t num_adapters = 0;  // Pairs of name and version.
   uint64_t num_names = 0;
+  uint64_t num_deleted = 0;      // Versions that may come back.
   uint64_t num_damaged = 0;      // Blobs in quarantine.
-  uint64_t bytes = 0;            // Of all blobs, each counted once.
+  uint64_t bytes = 0;            // Of all blobs, each once; also of deleted.
   uint64_t free_disk_bytes = 0;  // For us, on the store's file system.
   bool writable = true;          // False after a failed or full disk.
 };
@@ -223,11 +230,28 @@ class AdapterStore {
   virtual absl::StatusOr<std::unique_ptr<Upload>> BeginUpload(
       UploadSpec spec) = 0;
 
-  // Removes one name@version and the aliases that point at it. The blob goes
-  // once nothing names or pins it. A bare name is enough only if the name has
-  // one version. Errors: NotFound; FailedPrecondition (say which version; a
-  // digest has several names); ResourceExhausted, Unavailable (disk).
+  // Deletes one name@version and the aliases that point at it: nobody finds it
+  // any more, but Undelete() brings it back until the store's undelete window
+  // has passed. Then, or at once if the store has no window, it is purged, and
+  // the blob goes once nothing names or pins it. A bare name is enough only if
+  // the name has one version. Errors: NotFound; FailedPrecondition (say which
+  // version; a digest has several names; a saved recipe uses it);
+  // ResourceExhausted, Unavailable (disk).
   virtual absl::Status Delete(const AdapterRef& ref) = 0;
+
+  // Brings back a deleted adapter, with those of its aliases that nothing has
+  // taken, and returns its record. Errors: InvalidArgument (not of the form
+  // "name@version"); NotFound (not deleted, or purged); DataLoss (in
+  // quarantine); ResourceExhausted, Unavailable (disk).
+  virtual absl::StatusOr<AdapterRecord> Undelete(const AdapterRef& ref) = 0;
+
+  // Removes an adapter for good, whether it was deleted before or not.
+  // Errors: as Delete().
+  virtual absl::Status Purge(const AdapterRef& ref) = 0;
+
+  // The record of a deleted "name@version", without config and card.
+  // Errors: InvalidArgument, NotFound.
+  virtual absl::StatusOr<AdapterRecord> GetDeleted(const AdapterRef& ref) = 0;
 
   // Points `name`@`alias` at `version`, wherever it pointed before, and returns
   // that version's record. Errors: InvalidArgument; NotFound;

@@ -105,11 +105,64 @@ std::string CardKey(const NameVersion& version) {
   return absl::StrCat(kCardPrefix, EncodeNameVersion(version));
 }
 
-std::optional<NameVersion> ParseManifestKey(absl::string_view key) {
-  if (!absl::StartsWith(key, kManifestKeys.begin)) {
+std::string TombstoneKey(const NameVersion& version) {
+  return absl::StrCat(kTombstoneKeys.begin, EncodeNameVersion(version));
+}
+
+std::string GraveKey(const NameVersion& version) {
+  return absl::StrCat(kGraveKeys.begin, EncodeNameVersion(version));
+}
+
+std::string HoldPrefix(const Digest& digest) {
+  return absl::StrCat(kHoldKeys.begin, EncodeDigest(digest), kNul);
+}
+
+std::string HoldKey(const Digest& digest, const NameVersion& version) {
+  return absl::StrCat(HoldPrefix(digest), EncodeNameVersion(version));
+}
+
+std::string RecipeAliasPrefix(absl::string_view name) {
+  return absl::StrCat(kRecipeAliasKeys.begin, name, kNul);
+}
+
+std::string RecipeAliasKey(absl::string_view name, absl::string_view alias) {
+  return absl::StrCat(kRecipeAliasKeys.begin, name, kNul, alias);
+}
+
+std::string RecipeKey(const NameVersion& version) {
+  return absl::StrCat(kRecipeKeys.begin, EncodeNameVersion(version));
+}
+
+std::string RecipeGraveKey(const NameVersion& version) {
+  return absl::StrCat(kRecipeGraveKeys.begin, EncodeNameVersion(version));
+}
+
+std::string UsePrefix(const Digest& digest) {
+  return absl::StrCat(kUseKeys.begin, EncodeDigest(digest), kNul);
+}
+
+std::string UseKey(const Digest& digest, const NameVersion& version) {
+  return absl::StrCat(UsePrefix(digest), EncodeNameVersion(version));
+}
+
+std::string NamePrefix(const KeyRange& kind, absl::string_view name) {
+  return absl::StrCat(kind.begin, name, kNul);
+}
+
+std::string AfterName(const KeyRange& kind, absl::string_view name) {
+  return absl::StrCat(kind.begin, name, "\x01");
+}
+
+std::optional<NameVersion> ParseVersionedKey(const KeyRange& kind,
+                                             absl::string_view key) {
+  if (!absl::StartsWith(key, kind.begin)) {
     return std::nullopt;
   }
   return ParseNameVersion(key.substr(kPrefixBytes));
+}
+
+std::optional<NameVersion> ParseManifestKey(absl::string_view key) {
+  return ParseVersionedKey(kManifestKeys, key);
 }
 
 std::optional<Digest> ParseBlobKey(absl::string_view key) {
@@ -133,8 +186,9 @@ std::optional<ChunkId> ParseChunkSizeKey(absl::string_view key) {
 
 std::optional<NameVersion> ParseReferenceKey(absl::string_view key) {
   constexpr size_t kStart = kPrefixBytes + kDigestBytes;
-  if (!absl::StartsWith(key, kReferenceKeys.begin) || key.size() <= kStart ||
-      key[kStart] != '\0') {
+  if ((!absl::StartsWith(key, kReferenceKeys.begin) &&
+       !absl::StartsWith(key, kUseKeys.begin)) ||
+      key.size() <= kStart || key[kStart] != '\0') {
     return std::nullopt;
   }
   return ParseNameVersion(key.substr(kStart + 1));
@@ -142,7 +196,8 @@ std::optional<NameVersion> ParseReferenceKey(absl::string_view key) {
 
 std::optional<std::string> ParseAliasKey(absl::string_view key) {
   const size_t nul = key.find('\0');
-  if (!absl::StartsWith(key, kAliasKeys.begin) ||
+  if ((!absl::StartsWith(key, kAliasKeys.begin) &&
+       !absl::StartsWith(key, kRecipeAliasKeys.begin)) ||
       nul == absl::string_view::npos || nul + 1 == key.size()) {
     return std::nullopt;
   }

@@ -38,10 +38,18 @@ struct KeyRange {
 inline constexpr KeyRange kAliasKeys = {"a/", "a0"};
 inline constexpr KeyRange kBlobKeys = {"b/", "b0"};
 inline constexpr KeyRange kChunkKeys = {"c/", "c0"};
+inline constexpr KeyRange kHoldKeys = {"e/", "e0"};
+inline constexpr KeyRange kGraveKeys = {"g/", "g0"};
+inline constexpr KeyRange kTombstoneKeys = {"x/", "x0"};
 inline constexpr KeyRange kReferenceKeys = {"d/", "d0"};
 inline constexpr KeyRange kManifestKeys = {"n/", "n0"};
 inline constexpr KeyRange kChunkSizeKeys = {"s/", "s0"};
+inline constexpr KeyRange kRecipeAliasKeys = {"q/", "q0"};
+inline constexpr KeyRange kRecipeKeys = {"r/", "r0"};
+inline constexpr KeyRange kUseKeys = {"u/", "u0"};
+inline constexpr KeyRange kRecipeGraveKeys = {"y/", "y0"};
 inline constexpr absl::string_view kFormatKey = "f/version";
+inline constexpr absl::string_view kSealKey = "f/seal";
 
 std::string AliasKey(absl::string_view name, absl::string_view alias);
 // All aliases of `name` start with this.
@@ -59,13 +67,38 @@ std::string ManifestPrefix(absl::string_view name);
 std::string AfterManifests(absl::string_view name);
 std::string CardKey(const NameVersion& version);
 
+// For each kind whose keys are <name> 00 <version>: what all versions of `name`
+// start with, what sorts after them and before those of the next name, and the
+// reverse (nullopt for a key of another kind or shape).
+std::string NamePrefix(const KeyRange& kind, absl::string_view name);
+std::string AfterName(const KeyRange& kind, absl::string_view name);
+std::optional<NameVersion> ParseVersionedKey(const KeyRange& kind,
+                                             absl::string_view key);
+
+std::string TombstoneKey(const NameVersion& version);
+std::string GraveKey(const NameVersion& version);
+// Says that the deleted adapter `version` may come back and needs `digest`.
+std::string HoldKey(const Digest& digest, const NameVersion& version);
+// All holds on `digest` start with this.
+std::string HoldPrefix(const Digest& digest);
+// Keys of saved recipes, as those of adapters.
+std::string RecipeAliasKey(absl::string_view name, absl::string_view alias);
+std::string RecipeAliasPrefix(absl::string_view name);
+std::string RecipeKey(const NameVersion& version);
+std::string RecipeGraveKey(const NameVersion& version);
+// Says that the recipe `version` uses the adapter `digest`.
+std::string UseKey(const Digest& digest, const NameVersion& version);
+// All uses of `digest` start with this.
+std::string UsePrefix(const Digest& digest);
+
 // The reverse; nullopt for a key of another kind or shape.
 std::optional<NameVersion> ParseManifestKey(absl::string_view key);
 std::optional<Digest> ParseBlobKey(absl::string_view key);
 std::optional<ChunkId> ParseChunkSizeKey(absl::string_view key);
-// The name and version that a reference key holds.
+// The name and version that a reference or use key holds.
 std::optional<NameVersion> ParseReferenceKey(absl::string_view key);
-// The alias that a key under AliasPrefix(name) holds.
+// The alias that a key under AliasPrefix(name) or RecipeAliasPrefix(name)
+// holds.
 std::optional<std::string> ParseAliasKey(absl::string_view key);
 
 // Four bytes, most significant first: the value at ChunkSizeKey().

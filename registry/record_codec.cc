@@ -145,6 +145,25 @@ absl::StatusOr<AdapterRecord> RecordOf(
   return record;
 }
 
+absl::StatusOr<AdapterRecord> RecordOf(
+    const storage::v1::AdapterTombstone& tombstone, absl::Duration window) {
+  ASSIGN_OR_RETURN(AdapterRecord record, RecordOf(tombstone.manifest()));
+  record.aliases.assign(tombstone.aliases().begin(), tombstone.aliases().end());
+  record.delete_time = absl::FromUnixMicros(tombstone.delete_time_us());
+  record.purge_time = *record.delete_time + window;
+  return record;
+}
+
+absl::StatusOr<storage::v1::AdapterTombstone> ParseTombstone(
+    absl::string_view bytes) {
+  storage::v1::AdapterTombstone tombstone;
+  if (!tombstone.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) ||
+      !ParseDigest(tombstone.manifest().digest()).has_value()) {
+    return DamagedError("manifest");
+  }
+  return tombstone;
+}
+
 absl::StatusOr<storage::v1::AdapterManifest> ParseManifest(
     absl::string_view bytes) {
   storage::v1::AdapterManifest manifest;

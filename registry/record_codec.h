@@ -39,7 +39,14 @@ storage::v1::AdapterManifest MakeManifest(const UploadSpec& spec,
 absl::StatusOr<AdapterRecord> RecordOf(
     const storage::v1::AdapterManifest& manifest);
 
+// The record of an adapter that was deleted and may come back for `window`.
+// Errors: as RecordOf() of its manifest.
+absl::StatusOr<AdapterRecord> RecordOf(
+    const storage::v1::AdapterTombstone& tombstone, absl::Duration window);
+
 // Errors: DataLoss (not a message of this kind, or impossible fields).
+absl::StatusOr<storage::v1::AdapterTombstone> ParseTombstone(
+    absl::string_view bytes);
 absl::StatusOr<storage::v1::AdapterManifest> ParseManifest(
     absl::string_view bytes);
 absl::StatusOr<storage::v1::BlobHeader> ParseBlobHeader(

@@ -28,6 +28,9 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "registry/commit_witness.h"
+#include "registry/index_seal.h"
+#include "registry/open_check.h"
 #include "registry/rocks_status.h"
 
 namespace stockpot {
@@ -105,9 +108,9 @@ rocksdb::Options MakeRocksOptions(const RocksDb::Options& options) {
 // A function of its own, so that ThreadSanitizer's stacks show RocksDb::Write:
 // RocksDB hands batches from thread to thread in ways that it cannot see, and
 // tests/tsan.supp names that frame.
-ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Apply(rocksdb::DB& db,
-                                              rocksdb::WriteBatch* batch,
-                                              bool sync) {
+ABSL_ATTRIBUTE_NOINLINE rocksdb::Status WriteBatch(rocksdb::DB& db,
+                                                   rocksdb::WriteBatch* batch,
+                                                   bool sync) {
   rocksdb::WriteOptions options;
   options.sync = sync;
   options.protection_bytes_per_key = 8;
@@ -119,7 +122,8 @@ ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Apply(rocksdb::DB& db,
 RocksDb::RocksDb(Options options, OnOpen on_open)
     : options_(std::move(options)),
       on_open_(std::move(on_open)),
-      rocks_options_(MakeRocksOptions(options_)) {}
+      rocks_options_(MakeRocksOptions(options_)),
+      witness_(absl::StrCat(options_.path, "/", CommitWitness::kFileName)) {}
 
 RocksDb::~RocksDb() = default;
 
@@ -139,17 +143,24 @@ absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(Options options,
 }
 
 absl::Status RocksDb::OpenDatabase() {
+  rocksdb::Options rocks_options = rocks_options_;
+  {
+    MutexLock lock(&seal_mu_);
+    seal_.reset();
+    RETURN_IF_ERROR(
+        CheckBeforeOpen(options_.path, witness_, options_.log, &rocks_options));
+  }
   rocksdb::DB* raw = nullptr;
   bool writable = true;
   rocksdb::Status status =
-      rocksdb::DB::Open(rocks_options_, options_.path, &raw);
-  if (status.IsNoSpace()) {
+      rocksdb::DB::Open(rocks_options, options_.path, &raw);
+  if (status.IsNoSpace() && !rocks_options.create_if_missing) {
     options_.log(Severity::kError,
                  absl::StrCat("the disk is too full to open the registry for "
                               "writing; trying read-only: ",
                               status.ToString()));
     writable = false;
-    status = rocksdb::DB::OpenForReadOnly(rocks_options_, options_.path, &raw);
+    status = rocksdb::DB::OpenForReadOnly(rocks_options, options_.path, &raw);
   }
   if (!status.ok()) {
     const absl::Status converted = Convert(status, "open its database");
@@ -164,6 +175,7 @@ absl::Status RocksDb::OpenDatabase() {
     failed_ = !writable;
   }
   RETURN_IF_ERROR(on_open_(*this, *db));
+  RETURN_IF_ERROR(LoadSeal(*db));
   MutexLock lock(&mu_);
   db_ = std::move(db);
   ++epoch_;
@@ -192,6 +204,49 @@ void RocksDb::Release() {
 
 absl::Status RocksDb::Write(rocksdb::DB& db, rocksdb::WriteBatch* batch,
                             bool sync, absl::string_view action) {
+  if (!sync) {
+    return Apply(db, batch, sync, action);
+  }
+  MutexLock lock(&seal_mu_);
+  // Nothing is sealed yet when a new database gets its format.
+  return seal_.has_value() ? WriteSealed(db, batch, action)
+                           : Apply(db, batch, sync, action);
+}
+
+absl::Status RocksDb::WriteSealed(rocksdb::DB& db, rocksdb::WriteBatch* batch,
+                                  absl::string_view action) {
+  ASSIGN_OR_RETURN(const IndexSeal seal, SealBatch(db, *seal_, batch));
+  RETURN_IF_ERROR(Apply(db, batch, /*sync=*/true, action));
+  seal_ = seal;
+  if (const absl::Status status = witness_.Write(seal.num_commits);
+      !status.ok()) {
+    options_.log(Severity::kWarning, status.message());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksDb::LoadSeal(rocksdb::DB& db) {
+  MutexLock lock(&seal_mu_);
+  ASSIGN_OR_RETURN(seal_, ReadSeal(db));
+  if (!writable()) {
+    return absl::OkStatus();
+  }
+  if (!seal_.has_value()) {
+    // New, or written before there were seals.
+    ASSIGN_OR_RETURN(seal_, ComputeSeal(db));
+    rocksdb::WriteBatch batch;
+    RETURN_IF_ERROR(WriteSealed(db, &batch, "seal its index"));
+  }
+  absl::Status status = witness_.Write(seal_->num_commits);
+  status.Update(witness_.Sync());
+  if (!status.ok()) {
+    options_.log(Severity::kWarning, status.message());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksDb::Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch,
+                            bool sync, absl::string_view action) {
   {
     MutexLock lock(&mu_);
     if (failed_) {
@@ -200,7 +255,7 @@ absl::Status RocksDb::Write(rocksdb::DB& db, rocksdb::WriteBatch* batch,
           ": an earlier write failed and it is not yet open again; try again"));
     }
   }
-  const rocksdb::Status status = Apply(db, batch, sync);
+  const rocksdb::Status status = WriteBatch(db, batch, sync);
   if (!status.ok()) {
     MutexLock lock(&mu_);
     failed_ = true;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,8 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "registry/commit_witness.h"
+#include "registry/index_seal.h"
 
 namespace stockpot {
 
@@ -68,7 +71,7 @@ class RocksDb {
   };
 
   // Opens or makes the database, then runs `on_open`, also after each Reopen().
-  // If the disk is too full to open it, it opens read-only.
+  // If the disk is too full to open it for writing, it opens read-only.
   // Errors: as FromRocks(), but the message may name paths; FailedPrecondition
   // (the folder cannot be made); those of `on_open`.
   static absl::StatusOr<std::unique_ptr<RocksDb>> Open(Options options,
@@ -79,11 +82,13 @@ class RocksDb {
   // Errors: Unavailable, if that failed.
   absl::StatusOr<Use> Acquire() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Applies `batch` at once; durable on return if `sync`. After the first
-  // failure the database takes no writes until Reopen().
-  // Errors: as FromRocks(); with `sync`, whether it was applied is unknown.
+  // Applies `batch` at once; durable on return if `sync`, which every change of
+  // kSealedKeys needs. After the first failure the database takes no writes
+  // until Reopen(). Errors: as FromRocks(); with `sync`, whether it was applied
+  // is unknown.
   absl::Status Write(rocksdb::DB& db, rocksdb::WriteBatch* batch, bool sync,
-                     absl::string_view action) ABSL_LOCKS_EXCLUDED(mu_);
+                     absl::string_view action)
+      ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
 
   // True once a write failed or the disk was too full to open for writing.
   bool needs_reopen() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -105,12 +110,24 @@ class RocksDb {
  private:
   RocksDb(Options options, OnOpen on_open);
 
-  absl::Status OpenDatabase() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status OpenDatabase() ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
+  // Learns the seal of a freshly opened `db`; makes it if there is none.
+  absl::Status LoadSeal(rocksdb::DB& db) ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
+  absl::Status WriteSealed(rocksdb::DB& db, rocksdb::WriteBatch* batch,
+                           absl::string_view action)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch, bool sync,
+                     absl::string_view action) ABSL_LOCKS_EXCLUDED(mu_);
   void Release() ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;
   const OnOpen on_open_;
   const rocksdb::Options rocks_options_;
+
+  // Held during synced writes, taken before `mu_`.
+  Mutex seal_mu_;
+  std::optional<IndexSeal> seal_ ABSL_GUARDED_BY(seal_mu_);
+  CommitWitness witness_ ABSL_GUARDED_BY(seal_mu_);
 
   mutable Mutex mu_;
   CondVar changed_;

@@ -1,5 +1,6 @@
 #include "registry/rocks_store.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
 #include "rocksdb/write_batch.h"
@@ -25,20 +27,32 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "registry/adapter_bin.h"
 #include "registry/adapter_index.h"
 #include "registry/adapter_ref.h"
 #include "registry/adapter_store.h"
 #include "registry/chunk_source.h"
 #include "registry/key_codec.h"
+#include "registry/periodic_task.h"
 #include "registry/record_codec.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
+#include "registry/rocks_recipe_store.h"
 #include "registry/rocks_upload.h"
 #include "registry/store_audit.h"
 #include "registry/store_context.h"
 
 namespace stockpot {
 namespace {
+
+absl::Status CheckVersioned(const AdapterRef& ref) {
+  return ref.version != 0
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(absl::StrCat(
+                   "\"", ref.ToString(),
+                   "\" does not say which version; a deleted adapter is "
+                   "called \"name@version\""));
+}
 
 // The RocksStore that Open() returns.
 class OpenedStore final : public RocksStore {
@@ -55,8 +69,10 @@ class OpenedStore final : public RocksStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenBlob(
       const Digest& digest) override;
   absl::StatusOr<std::unique_ptr<Upload>> BeginUpload(UploadSpec spec) override;
-  absl::Status Delete(const AdapterRef& ref) override
-      ABSL_LOCKS_EXCLUDED(context_.commit_mu);
+  absl::Status Delete(const AdapterRef& ref) override;
+  absl::StatusOr<AdapterRecord> Undelete(const AdapterRef& ref) override;
+  absl::Status Purge(const AdapterRef& ref) override { return bin_.Purge(ref); }
+  absl::StatusOr<AdapterRecord> GetDeleted(const AdapterRef& ref) override;
   absl::StatusOr<AdapterRecord> SetAlias(absl::string_view name,
                                          absl::string_view alias,
                                          int64_t version) override
@@ -69,6 +85,8 @@ class OpenedStore final : public RocksStore {
       ABSL_LOCKS_EXCLUDED(context_.commit_mu);
   StoreStats Stats() override;
 
+  RecipeStore& recipes() override { return recipes_; }
+  absl::StatusOr<uint64_t> PurgeExpired() override;
   void WaitForSweep() override { context_.blobs.WaitUntilIdle(); }
   absl::StatusOr<uint64_t> CountChunks() override;
   absl::Status Flush() override;
@@ -86,11 +104,15 @@ class OpenedStore final : public RocksStore {
       AdapterIndex& index, const AdapterIndex::Manifest& manifest);
 
   StoreContext context_;
+  RocksRecipeStore recipes_{&context_};
+  AdapterBin bin_{&context_};
   std::atomic<bool> stopping_ = false;
+  PeriodicTask purging_;
 };
 
 OpenedStore::~OpenedStore() {
   stopping_ = true;
+  purging_.Stop();
   context_.blobs.Stop();
 }
 
@@ -107,11 +129,18 @@ absl::Status OpenedStore::Init() {
                                  }));
   context_.blobs.Start([this](const Digest& digest) { RemoveBlob(digest); },
                        [this] { ReclaimSpace(); });
+  if (const absl::Duration window = context_.options.undelete_window;
+      window > absl::ZeroDuration()) {
+    // An error was logged; the next pass tries again.
+    purging_.Start(
+        std::clamp(window / 8, absl::Milliseconds(100), absl::Hours(1)),
+        [this] { (void)PurgeExpired(); });
+  }
   return absl::OkStatus();
 }
 
 absl::Status OpenedStore::Audit(RocksDb& owner, rocksdb::DB& db) {
-  RETURN_IF_ERROR(CheckFormat(owner, db));
+  RETURN_IF_ERROR(CheckFormat(owner, db, context_.options.log));
   ASSIGN_OR_RETURN(AuditResult result,
                    AuditStore(
                        owner, db,
@@ -130,9 +159,12 @@ void OpenedStore::RemoveBlob(const Digest& digest) {
   if (!db.ok()) {
     return;  // The next audit removes it.
   }
+  AdapterIndex index(context_.db.get(), **db);
   const absl::StatusOr<std::vector<NameVersion>> names =
-      AdapterIndex(context_.db.get(), **db).NamesOf(digest, 1);
-  if (!names.ok() || !names->empty() || !context_.blobs.BeginRemoval(digest)) {
+      index.NamesOf(digest, 1);
+  const absl::StatusOr<bool> held = index.IsHeld(digest);
+  if (!names.ok() || !names->empty() || !held.ok() || *held ||
+      !context_.blobs.BeginRemoval(digest)) {
     return;
   }
   // An error was logged; the next audit removes what is left.
@@ -232,10 +264,14 @@ absl::StatusOr<AdapterRecord> OpenedStore::Get(const AdapterRef& ref) {
 
 absl::StatusOr<AdapterPage> OpenedStore::List(const ListOptions& options) {
   ASSIGN_OR_RETURN(const RocksDb::Use db, context_.db->Acquire());
-  return AdapterIndex(context_.db.get(), *db)
-      .List(options, [this](const Digest& digest) {
-        return context_.blobs.IsQuarantined(digest);
-      });
+  AdapterIndex index(context_.db.get(), *db);
+  const auto is_damaged = [this](const Digest& digest) {
+    return context_.blobs.IsQuarantined(digest);
+  };
+  return options.deleted
+             ? index.ListDeleted(options, context_.options.undelete_window,
+                                 is_damaged)
+             : index.List(options, is_damaged);
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> OpenedStore::OpenBlob(
@@ -262,13 +298,17 @@ absl::StatusOr<std::unique_ptr<Upload>> OpenedStore::BeginUpload(
     AdapterIndex index(context_.db.get(), *db);
     ASSIGN_OR_RETURN(const std::optional<AdapterIndex::Manifest> taken,
                      index.Find({spec.name, *spec.version}));
+    ASSIGN_OR_RETURN(const std::optional<AdapterIndex::Grave> grave,
+                     index.FindGrave({spec.name, *spec.version}));
     // Other configs are found out at the commit, which knows the digest.
-    if (taken.has_value() &&
-        taken->safetensors_sha256() != EncodeDigest(spec.sha256)) {
+    const std::string sha256 = EncodeDigest(spec.sha256);
+    if ((taken.has_value() && taken->safetensors_sha256() != sha256) ||
+        (grave.has_value() && grave->safetensors_sha256() != sha256)) {
       return absl::AlreadyExistsError(absl::StrCat(
           "adapter \"", spec.name, "@", *spec.version,
-          "\" holds other bytes; a version never changes: leave the version "
-          "out or give one that is not taken"));
+          taken.has_value() ? "\" holds" : "\" was deleted and held",
+          " other bytes; a version never changes: leave the version out or "
+          "give one that is not taken"));
     }
   }
   ASSIGN_OR_RETURN(
@@ -279,51 +319,30 @@ absl::StatusOr<std::unique_ptr<Upload>> OpenedStore::BeginUpload(
 }
 
 absl::Status OpenedStore::Delete(const AdapterRef& ref) {
-  RETURN_IF_ERROR(context_.EnsureWritable());
-  MutexLock lock(&context_.commit_mu);
+  return bin_.Delete(ref, /*purge=*/false).status();
+}
+
+absl::StatusOr<AdapterRecord> OpenedStore::Undelete(const AdapterRef& ref) {
+  RETURN_IF_ERROR(CheckVersioned(ref));
+  RETURN_IF_ERROR(bin_.Undelete({ref.name, ref.version}));
+  return Get(ref);
+}
+
+absl::StatusOr<AdapterRecord> OpenedStore::GetDeleted(const AdapterRef& ref) {
+  RETURN_IF_ERROR(CheckVersioned(ref));
   ASSIGN_OR_RETURN(const RocksDb::Use db, context_.db->Acquire());
-  AdapterIndex index(context_.db.get(), *db);
-  ASSIGN_OR_RETURN(const AdapterIndex::Manifest manifest, index.Locate(ref));
-  const NameVersion key = {manifest.name(), manifest.version()};
-  const Digest digest = ParseDigest(manifest.digest()).value_or(Digest{});
-  ASSIGN_OR_RETURN(const std::vector<int64_t> versions,
-                   index.Versions(key.name, 2));
-  ASSIGN_OR_RETURN(const std::vector<NameVersion> names,
-                   index.NamesOf(digest, 2));
-  if (ref.digest.has_value() && names.size() > 1) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "adapter \"", ref.ToString(),
-        "\" has several names; delete each by its name and version"));
+  ASSIGN_OR_RETURN(const std::optional<AdapterIndex::Tombstone> tombstone,
+                   AdapterIndex(context_.db.get(), *db)
+                       .FindTombstone({ref.name, ref.version}));
+  if (!tombstone.has_value()) {
+    return absl::NotFoundError(absl::StrCat("adapter \"", ref.ToString(),
+                                            "\" is not among the deleted"));
   }
-  if (!ref.digest.has_value() && ref.alias.empty() && ref.version == 0 &&
-      versions.size() > 1) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("adapter \"", key.name,
-                     "\" has several versions; say which one to "
-                     "delete, for example \"",
-                     key.name, "@", versions.front(), "\""));
-  }
-  rocksdb::WriteBatch batch;
-  batch.Delete(ManifestKey(key));
-  batch.Delete(CardKey(key));
-  batch.Delete(ReferenceKey(digest, key));
-  ASSIGN_OR_RETURN(const std::vector<AdapterIndex::Alias> aliases,
-                   index.AliasesOf(key.name));
-  for (const AdapterIndex::Alias& alias : aliases) {
-    if (alias.version == key.version) {
-      batch.Delete(AliasKey(key.name, alias.alias));
-    }
-  }
-  RETURN_IF_ERROR(
-      context_.db->Write(*db, &batch, /*sync=*/true, "delete the adapter"));
-  StoreTotals change;
-  change.num_adapters = -1;
-  change.num_names = versions.size() == 1 ? -1 : 0;
-  context_.ledger.Add(change);
-  if (names.size() <= 1) {
-    context_.blobs.Doom(digest);
-  }
-  return absl::OkStatus();
+  return RecordOf(*tombstone, context_.options.undelete_window);
+}
+
+absl::StatusOr<uint64_t> OpenedStore::PurgeExpired() {
+  return bin_.PurgeExpired([this] { return stopping_.load(); });
 }
 
 absl::StatusOr<AdapterRecord> OpenedStore::SetAlias(absl::string_view name,
@@ -410,6 +429,7 @@ StoreStats OpenedStore::Stats() {
   StoreStats stats;
   stats.num_adapters = static_cast<uint64_t>(totals.num_adapters);
   stats.num_names = static_cast<uint64_t>(totals.num_names);
+  stats.num_deleted = static_cast<uint64_t>(totals.num_deleted);
   stats.num_damaged = context_.blobs.num_quarantined();
   stats.bytes = static_cast<uint64_t>(totals.bytes);
   stats.free_disk_bytes = context_.db->FreeDiskBytes();

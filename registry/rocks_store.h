@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "registry/adapter_store.h"
+#include "registry/recipe_store.h"
 
 namespace stockpot {
 
@@ -39,6 +40,8 @@ struct RocksStoreOptions {
   uint32_t max_uploads = 32;                     // Under way at once.
   size_t write_buffer_bytes = size_t{16} << 20;  // Two of them.
   size_t block_cache_bytes = size_t{8} << 20;
+  // How long a deleted adapter may come back; 0: not at all.
+  absl::Duration undelete_window = absl::ZeroDuration();
   StoreLogSink log;                   // Default: Log().
   std::function<absl::Time()> clock;  // Default: absl::Now.
 };
@@ -52,6 +55,14 @@ class RocksStore : public AdapterStore {
   // full); Unavailable (locked by another process, I/O error).
   static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       RocksStoreOptions options);
+
+  // The saved recipes; lives as long as the store.
+  virtual RecipeStore& recipes() = 0;
+
+  // Purges the adapters whose undelete window has passed and returns how many.
+  // The store does so by itself, at least once in an hour.
+  // Errors: ResourceExhausted, Unavailable (disk); DataLoss.
+  virtual absl::StatusOr<uint64_t> PurgeExpired() = 0;
 
   // Blocks until everything that nothing names or pins is deleted.
   virtual void WaitForSweep() = 0;

@@ -183,7 +183,8 @@ absl::StatusOr<RocksUpload::Place> RocksUpload::FindPlace(
       place.existing = std::move(newest);
       return place;
     }
-    place.version = newest.has_value() ? newest->version() + 1 : 1;
+    ASSIGN_OR_RETURN(const int64_t highest, index.HighestVersion(spec_.name));
+    place.version = highest + 1;
     if (place.version > kMaxVersion) {
       return absl::FailedPreconditionError(
           absl::StrCat("adapter \"", spec_.name, "\" has version ", kMaxVersion,
@@ -199,7 +200,29 @@ absl::StatusOr<RocksUpload::Place> RocksUpload::FindPlace(
         "\" holds other content; a version never changes: leave the version "
         "out or give one that is not taken"));
   }
+  if (!place.existing.has_value()) {
+    RETURN_IF_ERROR(CheckDeleted(index, digest, &place));
+  }
   return place;
+}
+
+absl::Status RocksUpload::CheckDeleted(AdapterIndex& index,
+                                       const Digest& digest, Place* place) {
+  const NameVersion key = {spec_.name, place->version};
+  ASSIGN_OR_RETURN(const std::optional<AdapterIndex::Tombstone> tombstone,
+                   index.FindTombstone(key));
+  ASSIGN_OR_RETURN(const std::optional<AdapterIndex::Grave> grave,
+                   index.FindGrave(key));
+  place->was_deleted = tombstone.has_value();
+  const std::string content = EncodeDigest(digest);
+  if ((tombstone.has_value() && tombstone->manifest().digest() != content) ||
+      (grave.has_value() && grave->digest() != content)) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        "adapter \"", spec_.name, "@", place->version,
+        "\" was deleted and held other content; a version never changes: "
+        "leave the version out or give one that is not taken"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<CommitResult> RocksUpload::CommitLocked(
@@ -237,6 +260,7 @@ absl::StatusOr<CommitResult> RocksUpload::CommitLocked(
   StoreTotals change;
   change.num_adapters = place.existing.has_value() ? 0 : 1;
   change.num_names = place.is_new_name ? 1 : 0;
+  change.num_deleted = place.was_deleted ? -1 : 0;
   change.bytes =
       stored.has_value() ? 0 : static_cast<int64_t>(spec_.size_bytes);
   context_->ledger.Add(change);
@@ -270,8 +294,13 @@ absl::Status RocksUpload::WriteCommit(rocksdb::DB& db,
                              context_->options.clock());
     batch.Put(ManifestKey(key), manifest->SerializeAsString());
     batch.Put(ReferenceKey(digest, key), "");
+    batch.Delete(TombstoneKey(key));
+    batch.Delete(GraveKey(key));
+    batch.Delete(HoldKey(digest, key));
     if (!spec_.card.empty()) {
       batch.Put(CardKey(key), spec_.card);
+    } else if (place.was_deleted) {
+      batch.Delete(CardKey(key));
     }
   }
   // Set first: if the write fails, it may still have happened.

@@ -44,6 +44,7 @@ class RocksUpload final : public Upload {
   struct Place {
     int64_t version = 0;
     bool is_new_name = false;
+    bool was_deleted = false;  // And may have come back.
     std::optional<Manifest> existing;
   };
 
@@ -51,6 +52,9 @@ class RocksUpload final : public Upload {
   absl::Status FlushChunk();
   absl::Status WriteChunk();
   void RemoveChunks();
+  // Fills `place` for a version that is not stored but may have been.
+  absl::Status CheckDeleted(AdapterIndex& index, const Digest& digest,
+                            Place* place);
   absl::StatusOr<Place> FindPlace(AdapterIndex& index, const Digest& digest);
   absl::StatusOr<CommitResult> CommitLocked(const AdapterFacts& facts)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_->commit_mu);

@@ -43,6 +43,7 @@ class Auditor {
       : owner_(owner), db_(db), log_(log), writable_(owner.writable()) {}
 
   absl::Status ReadManifests();
+  absl::Status ReadTombstones();
   absl::Status ReadBlobs(const std::function<bool(const Digest&)>& is_pinned);
   absl::Status ReadChunkSizes();
   absl::Status ReadBlobFiles();
@@ -115,6 +116,17 @@ absl::Status Auditor::ReadManifests() {
     result.totals.num_names += key->name != last_name ? 1 : 0;
     last_name = key->name;
     named_.insert(*ParseDigest(manifest->digest()));
+  }
+  return owner_.Convert(it->status(), kAuditing);
+}
+
+absl::Status Auditor::ReadTombstones() {
+  RangeIterator it(db_, kTombstoneKeys);
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const AdapterIndex::Tombstone tombstone,
+                     ParseTombstone(it.value()));
+    ++result.totals.num_deleted;
+    named_.insert(*ParseDigest(tombstone.manifest().digest()));
   }
   return owner_.Convert(it->status(), kAuditing);
 }
@@ -231,9 +243,18 @@ absl::Status Auditor::Finish() {
   return absl::OkStatus();
 }
 
+absl::Status WriteFormat(RocksDb& owner, rocksdb::DB& db) {
+  storage::v1::StoreFormat format;
+  format.set_version(kStoreFormat);
+  rocksdb::WriteBatch batch;
+  batch.Put(ToSlice(kFormatKey), format.SerializeAsString());
+  return owner.Write(db, &batch, /*sync=*/true, "write its format");
+}
+
 }  // namespace
 
-absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
+absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db,
+                         const RocksDb::LogSink& log) {
   storage::v1::StoreFormat format;
   std::string value;
   const rocksdb::Status status =
@@ -248,6 +269,12 @@ absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
           " by a newer Stockpot; this build reads formats up to ", kStoreFormat,
           ": run the newer build, or restore an older backup"));
     }
+    if (format.version() < kStoreFormat && owner.writable()) {
+      log(Severity::kInfo,
+          absl::StrCat("raising the format from ", format.version(), " to ",
+                       kStoreFormat, "; older builds will refuse it"));
+      return WriteFormat(owner, db);
+    }
     return absl::OkStatus();
   }
   if (!status.IsNotFound()) {
@@ -260,10 +287,7 @@ absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db) {
         "the registry's folder holds a database that Stockpot did not write");
   }
   RETURN_IF_ERROR(owner.Convert(it->status(), kAuditing));
-  format.set_version(kStoreFormat);
-  rocksdb::WriteBatch batch;
-  batch.Put(ToSlice(kFormatKey), format.SerializeAsString());
-  return owner.Write(db, &batch, /*sync=*/true, "write its format");
+  return WriteFormat(owner, db);
 }
 
 absl::StatusOr<AuditResult> AuditStore(
@@ -272,6 +296,7 @@ absl::StatusOr<AuditResult> AuditStore(
     const RocksDb::LogSink& log) {
   Auditor auditor(owner, db, log);
   RETURN_IF_ERROR(auditor.ReadManifests());
+  RETURN_IF_ERROR(auditor.ReadTombstones());
   RETURN_IF_ERROR(auditor.ReadBlobs(is_pinned));
   RETURN_IF_ERROR(auditor.ReadChunkSizes());
   RETURN_IF_ERROR(auditor.ReadBlobFiles());

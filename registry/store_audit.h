@@ -19,8 +19,9 @@
 
 namespace stockpot {
 
-// The format that this build writes, and the newest that it reads.
-inline constexpr uint32_t kStoreFormat = 1;
+// The format that this build writes, and the newest that it reads. Older ones
+// are read and marked as this one when the database is opened for writing.
+inline constexpr uint32_t kStoreFormat = 2;
 
 struct AuditResult {
   StoreTotals totals;
@@ -31,17 +32,19 @@ struct AuditResult {
   uint64_t num_orphan_blobs = 0;
 };
 
-// Writes the format into an empty database, else checks it.
+// Writes the format into an empty database, else checks it and, if it is older,
+// raises it: what later formats add, they add beside what there is.
 // Errors: FailedPrecondition (newer format; not a registry); as
 // RocksDb::Write().
-absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db);
+absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db,
+                         const RocksDb::LogSink& log);
 
-// Checks that every manifest has its blob, every blob its chunks with the right
-// sizes, and every blob file its bytes; removes chunks of uploads that never
-// committed and blobs that nothing names and `is_pinned` denies. Reads no
-// chunk, unless a blob file is missing or short: then all, to learn whose they
-// were. Memory: some 100 bytes for each blob.
-// REQUIRES: nobody else uses `db`. Errors: Unavailable, ResourceExhausted.
+// Checks that every manifest, deleted or not, has its blob, every blob its
+// chunks with the right sizes, and every blob file its bytes; removes chunks of
+// uploads that never committed and blobs that nothing names and `is_pinned`
+// denies. Reads no chunk, unless a blob file is missing or short: then all, to
+// learn whose they were. Memory: some 100 bytes for each blob. REQUIRES: nobody
+// else uses `db`. Errors: Unavailable, ResourceExhausted.
 absl::StatusOr<AuditResult> AuditStore(
     RocksDb& owner, rocksdb::DB& db,
     const std::function<bool(const Digest&)>& is_pinned,

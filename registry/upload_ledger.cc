@@ -59,6 +59,7 @@ void UploadLedger::Add(const StoreTotals& change) {
   MutexLock lock(&mu_);
   totals_.num_adapters += change.num_adapters;
   totals_.num_names += change.num_names;
+  totals_.num_deleted += change.num_deleted;
   totals_.bytes += change.bytes;
 }
 

@@ -2,6 +2,14 @@
 
 namespace stockpot {
 
+google::protobuf::Timestamp ToWire(absl::Time time) {
+  const int64_t micros = absl::ToUnixMicros(time);
+  google::protobuf::Timestamp out;
+  out.set_seconds(micros / 1'000'000);
+  out.set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
+  return out;
+}
+
 v1::Adapter ToWire(const AdapterRecord& record) {
   v1::Adapter out;
   out.set_name(record.name);
@@ -18,10 +26,11 @@ v1::Adapter ToWire(const AdapterRecord& record) {
   out.mutable_target_modules()->Add(record.facts.target_modules.begin(),
                                     record.facts.target_modules.end());
   out.set_base_model(record.facts.base_model);
-  const int64_t micros = absl::ToUnixMicros(record.create_time);
-  out.mutable_create_time()->set_seconds(micros / 1'000'000);
-  out.mutable_create_time()->set_nanos(
-      static_cast<int32_t>(micros % 1'000'000 * 1000));
+  *out.mutable_create_time() = ToWire(record.create_time);
+  if (record.delete_time.has_value() && record.purge_time.has_value()) {
+    *out.mutable_delete_time() = ToWire(*record.delete_time);
+    *out.mutable_purge_time() = ToWire(*record.purge_time);
+  }
   out.set_adapter_config(record.adapter_config);
   out.set_card(record.card);
   return out;

@@ -3,6 +3,9 @@
 #ifndef STOCKPOT_SERVER_ADAPTER_PROTO_H_
 #define STOCKPOT_SERVER_ADAPTER_PROTO_H_
 
+#include "absl/time/time.h"
+#include <google/protobuf/timestamp.pb.h>
+
 #include "proto/stockpot/v1/registry.pb.h"
 
 #include "registry/adapter_store.h"
@@ -10,6 +13,8 @@
 namespace stockpot {
 
 v1::Adapter ToWire(const AdapterRecord& record);
+
+google::protobuf::Timestamp ToWire(absl::Time time);
 
 }  // namespace stockpot
 

@@ -1,7 +1,10 @@
 #include "server/admin_service.h"
 
+#include <utility>
+
 #include "merge/merge_options.h"
 #include "server/grpc_status.h"
+#include "server/resident.h"
 #include "server/unary.h"
 #include "server/version.h"
 
@@ -46,31 +49,48 @@ grpc::ServerUnaryReactor* AdminService::Drain(
   return reactor;
 }
 
+template <typename Work>
+grpc::ServerUnaryReactor* AdminService::Run(
+    grpc::CallbackServerContext* context, const char* method, Work work) {
+  return RunUnary(context, pool_, metrics_, method,
+                  [this, work = std::move(work)]() -> absl::Status {
+                    const Serving* serving = serving_->load();
+                    return serving == nullptr ? ModelIsLoading()
+                                              : work(*serving);
+                  });
+}
+
 grpc::ServerUnaryReactor* AdminService::ListResident(
     grpc::CallbackServerContext* context,
     const v1::ListResidentRequest* /*request*/,
-    v1::ListResidentResponse* /*response*/) {
-  return EndNotBuilt(context, "ListResident");
+    v1::ListResidentResponse* response) {
+  return Run(context, "ListResident", [response](const Serving& serving) {
+    return stockpot::ListResident(serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::WarmRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::WarmRecipeRequest* /*request*/,
-    v1::ResolvedRecipe* /*response*/) {
-  return EndNotBuilt(context, "WarmRecipe");
+    grpc::CallbackServerContext* context, const v1::WarmRecipeRequest* request,
+    v1::ResolvedRecipe* response) {
+  return Run(context, "WarmRecipe", [=](const Serving& serving) {
+    return stockpot::WarmRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::PinRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::PinRecipeRequest* /*request*/, v1::ResolvedRecipe* /*response*/) {
-  return EndNotBuilt(context, "PinRecipe");
+    grpc::CallbackServerContext* context, const v1::PinRecipeRequest* request,
+    v1::ResolvedRecipe* response) {
+  return Run(context, "PinRecipe", [=](const Serving& serving) {
+    return stockpot::PinRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::UnpinRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::UnpinRecipeRequest* /*request*/,
-    v1::ResolvedRecipe* /*response*/) {
-  return EndNotBuilt(context, "UnpinRecipe");
+    grpc::CallbackServerContext* context, const v1::UnpinRecipeRequest* request,
+    v1::ResolvedRecipe* response) {
+  return Run(context, "UnpinRecipe", [=](const Serving& serving) {
+    return stockpot::UnpinRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerWriteReactor<v1::LearnRecipeResponse>* LearningService::LearnRecipe(

@@ -8,16 +8,22 @@
 #include "proto/stockpot/v1/admin.grpc.pb.h"
 #include "proto/stockpot/v1/learning.grpc.pb.h"
 
+#include "base/metrics.h"
 #include "server/serving.h"
+#include "server/worker_pool.h"
 
 namespace stockpot {
 
 class AdminService : public v1::AdminService::CallbackService {
  public:
-  // `serving` must outlive the service. `drain` makes the daemon drain and
-  // returns at once.
-  AdminService(const ServingSlot* serving, std::function<void()> drain)
-      : serving_(serving), drain_(std::move(drain)) {}
+  // All must outlive the service. `drain` makes the daemon drain and returns at
+  // once.
+  AdminService(const ServingSlot* serving, WorkerPool* pool, Metrics* metrics,
+               std::function<void()> drain)
+      : serving_(serving),
+        pool_(pool),
+        metrics_(metrics),
+        drain_(std::move(drain)) {}
 
   grpc::ServerUnaryReactor* GetServerInfo(
       grpc::CallbackServerContext* context,
@@ -26,8 +32,6 @@ class AdminService : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
                                   const v1::DrainRequest* request,
                                   v1::DrainResponse* response) override;
-
-  // Not built yet.
   grpc::ServerUnaryReactor* ListResident(
       grpc::CallbackServerContext* context,
       const v1::ListResidentRequest* request,
@@ -43,9 +47,18 @@ class AdminService : public v1::AdminService::CallbackService {
                                         v1::ResolvedRecipe* response) override;
 
  private:
+  // Runs work(serving) on the pool once the model is loaded.
+  template <typename Work>
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context,
+                                const char* method, Work work);
+
   const ServingSlot* const serving_;
+  WorkerPool* const pool_;
+  Metrics* const metrics_;
   const std::function<void()> drain_;
 };
+
+// Not built yet: each method says so.
 
 class LearningService : public v1::LearningService::CallbackService {
  public:

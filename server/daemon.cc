@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
@@ -21,6 +22,7 @@
 #include "engine/torch_runner.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
+#include "merge/lora_exporter.h"
 #include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
@@ -68,6 +70,13 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const DaemonOptions& options) {
           "--device is cuda, but this build has no CUDA; configure with "
           "-DSTOCKPOT_CUDA=ON");
     }
+#else
+    if (load.device.is_cuda() && !at::hasCUDA()) {
+      return absl::FailedPreconditionError(
+          "--device is cuda, but no GPU can be used here: nvidia-smi shows "
+          "whether there is one and whether its driver is new enough for CUDA "
+          "13");
+    }
 #endif
     return load;
   });
@@ -94,6 +103,8 @@ struct Daemon::Parts {
   std::unique_ptr<RegistrySource> source;
   std::unique_ptr<RecipeMerger> merger;
   std::unique_ptr<Composer> composer;
+  std::unique_ptr<LoraExporter> exporter;
+  PinnedRecipes pinned;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -130,7 +141,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   parts.registry = std::make_unique<RegistryService>(
       &parts.slot, parts.pool.get(), parts.idle.get(), &parts.metrics);
   parts.admin = std::make_unique<AdminService>(
-      &parts.slot, [self] { self->StopAccepting(); });
+      &parts.slot, parts.pool.get(), &parts.metrics,
+      [self] { self->StopAccepting(); });
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -243,6 +255,8 @@ absl::Status Daemon::StartEngine() {
           .composition_cache_bytes = options_.composition_cache_bytes,
           .modules = p.model->modules()},
       &p.metrics, p.merger.get());
+  p.exporter =
+      std::make_unique<LoraExporter>(p.model.get(), p.serving.model.name);
   p.runner = std::make_unique<TorchRunner>(p.model.get(), std::move(kv));
   Engine::Options engine;
   engine.scheduler.max_running = options_.max_running;
@@ -272,12 +286,16 @@ absl::Status Daemon::LoadHere() {
   RocksStoreOptions store;
   store.path = options_.registry;
   store.max_bytes = static_cast<uint64_t>(options_.registry_max_bytes);
+  store.undelete_window = options_.undelete_window;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
+  p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
+  p.serving.exporter = p.exporter.get();
+  p.serving.pinned = &p.pinned;
   p.serving.engine = p.engine.get();
   p.serving.metrics = &p.metrics;
   // Loading took and freed as much again as it kept.

@@ -35,6 +35,7 @@ struct DaemonOptions {
   int64_t adapter_cache_bytes = int64_t{1} << 30;
   int64_t composition_cache_bytes = int64_t{64} << 20;
   int64_t registry_max_bytes = 0;  // 0: as the disk allows.
+  absl::Duration undelete_window = absl::Hours(7 * 24);
   absl::Duration upload_idle_timeout = absl::Seconds(60);
 };
 

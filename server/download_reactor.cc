@@ -2,14 +2,13 @@
 
 #include <utility>
 
-#include "base/status_macros.h"
 #include "server/grpc_status.h"
 
 namespace stockpot {
 
-DownloadReactor::DownloadReactor(const Serving& serving, WorkerPool* pool,
-                                 std::string adapter)
-    : serving_(serving), pool_(pool), adapter_(std::move(adapter)) {
+DownloadReactor::DownloadReactor(const char* method, Metrics* metrics,
+                                 WorkerPool* pool, Open open)
+    : method_(method), metrics_(metrics), pool_(pool), open_(std::move(open)) {
   Run(&DownloadReactor::Begin);
 }
 
@@ -19,33 +18,19 @@ void DownloadReactor::Run(void (DownloadReactor::*step)()) {
   }
 }
 
-absl::Status DownloadReactor::Open() {
-  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(adapter_));
-  ASSIGN_OR_RETURN(const AdapterRecord record, serving_.store->Get(ref));
-  ASSIGN_OR_RETURN(blob_, serving_.store->OpenBlob(record.digest));
-  v1::AdapterMetadata* metadata = message_.mutable_metadata();
-  metadata->set_name(record.name);
-  metadata->set_version(record.version);
-  metadata->set_size_bytes(record.size_bytes);
-  metadata->set_sha256(record.safetensors_sha256.ToHex());
-  metadata->set_adapter_config(record.adapter_config);
-  metadata->mutable_labels()->insert(record.labels.begin(),
-                                     record.labels.end());
-  metadata->set_description(record.description);
-  metadata->set_card(record.card);
-  return absl::OkStatus();
-}
-
 void DownloadReactor::Begin() {
-  if (const absl::Status status = Open(); !status.ok()) {
-    End(status);
+  absl::StatusOr<AdapterStream> stream = open_();
+  if (!stream.ok()) {
+    End(stream.status());
     return;
   }
+  stream_ = *std::move(stream);
+  *message_.mutable_metadata() = std::move(stream_.metadata);
   StartWrite(&message_);
 }
 
 void DownloadReactor::WriteChunk() {
-  const absl::StatusOr<bool> more = blob_->Next(message_.mutable_chunk());
+  const absl::StatusOr<bool> more = stream_.next(message_.mutable_chunk());
   if (!more.ok() || !*more) {
     End(more.status());
     return;
@@ -62,7 +47,7 @@ void DownloadReactor::OnWriteDone(bool ok) {
 }
 
 void DownloadReactor::End(const absl::Status& status) {
-  serving_.metrics->CountRequest("DownloadAdapter", status.code());
+  metrics_->CountRequest(method_, status.code());
   Finish(ToGrpcStatus(status));
 }
 

@@ -1,30 +1,41 @@
-// A DownloadReactor streams one stored adapter: metadata, then its bytes. Reads
-// ahead of nothing: the next chunk is read when the last is written. Deletes
-// itself.
+// A DownloadReactor streams one adapter, stored or exported: metadata, then its
+// bytes. Reads ahead of nothing: the next chunk is made when the last is
+// written. Deletes itself.
 
 #ifndef STOCKPOT_SERVER_DOWNLOAD_REACTOR_H_
 #define STOCKPOT_SERVER_DOWNLOAD_REACTOR_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include <grpcpp/support/server_callback.h>
 
 #include "proto/stockpot/v1/registry.pb.h"
 
-#include "registry/adapter_store.h"
 #include "server/serving.h"
 #include "server/worker_pool.h"
 
 namespace stockpot {
 
+// What is streamed. `next` sets a chunk of at most 1 MiB and returns true, or
+// returns false after the last; it owns what it reads.
+struct AdapterStream {
+  v1::AdapterMetadata metadata;
+  std::function<absl::StatusOr<bool>(std::string* chunk)> next;
+};
+
 class DownloadReactor
     : public grpc::ServerWriteReactor<v1::DownloadAdapterResponse> {
  public:
-  // Both must outlive the call.
-  DownloadReactor(const Serving& serving, WorkerPool* pool,
-                  std::string adapter);
+  using Open = std::function<absl::StatusOr<AdapterStream>()>;
+
+  // `open` and the stream run on the pool and may block. `method` is a literal,
+  // for the metrics. Metrics and pool must outlive the call.
+  DownloadReactor(const char* method, Metrics* metrics, WorkerPool* pool,
+                  Open open);
 
  private:
   void OnWriteDone(bool ok) override;
@@ -33,14 +44,14 @@ class DownloadReactor
   // On the worker pool.
   void Begin();
   void WriteChunk();
-  absl::Status Open();
   void Run(void (DownloadReactor::*step)());
   void End(const absl::Status& status);
 
-  const Serving& serving_;
+  const char* const method_;
+  Metrics* const metrics_;
   WorkerPool* const pool_;
-  const std::string adapter_;
-  std::unique_ptr<BlobReader> blob_;
+  Open open_;
+  AdapterStream stream_;
   v1::DownloadAdapterResponse message_;
 };
 

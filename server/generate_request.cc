@@ -8,6 +8,7 @@
 
 #include "base/status_macros.h"
 #include "server/recipe_resolver.h"
+#include "server/saved_recipes.h"
 
 namespace stockpot {
 
@@ -137,6 +138,13 @@ absl::StatusOr<int32_t> NewTokens(const v1::Limits& limits,
   return static_cast<int32_t>(limits.max_new_tokens());
 }
 
+absl::StatusOr<ResolvedCallRecipe> ResolveChoice(
+    const v1::GenerateRequest& request, const Serving& serving) {
+  return request.recipe_choice_case() == v1::GenerateRequest::kSavedRecipe
+             ? ResolveSavedRecipe(request.saved_recipe(), serving)
+             : ResolveRecipe(request.recipe(), serving);
+}
+
 }  // namespace
 
 absl::Status CheckGenerate(const v1::GenerateRequest& request,
@@ -145,10 +153,10 @@ absl::Status CheckGenerate(const v1::GenerateRequest& request,
   RETURN_IF_ERROR(CheckLimits(request.limits(), model));
   RETURN_IF_ERROR(ToSampling(request.sampling(), model.vocab_size).status());
   if (request.recipe_choice_case() == v1::GenerateRequest::kSavedRecipe) {
-    return absl::UnimplementedError(
-        "saved_recipe is not built yet; send the recipe inline");
+    RETURN_IF_ERROR(CheckSavedRecipe(request.saved_recipe()));
+  } else {
+    RETURN_IF_ERROR(CheckRecipe(request.recipe()));
   }
-  RETURN_IF_ERROR(CheckRecipe(request.recipe()));
   if (request.has_n() && (request.n() < 1 || request.n() > kMaxSequences)) {
     return Invalid(absl::StrCat("n must be in [1, ", kMaxSequences, "]; got ",
                                 request.n()));
@@ -236,7 +244,7 @@ absl::StatusOr<PreparedGenerate> PrepareGenerate(
   call.priority = request.priority();
 
   ASSIGN_OR_RETURN(ResolvedCallRecipe resolved,
-                   ResolveRecipe(request.recipe(), serving));
+                   ResolveChoice(request, serving));
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(Composer::Result composed,
                    serving.composer->Compose(resolved.recipe));

@@ -48,6 +48,8 @@ ABSL_FLAG(int64_t, composition_cache_bytes, int64_t{64} << 20,
           "Mixing coefficients of recent recipes.");
 ABSL_FLAG(int64_t, registry_max_bytes, 0,
           "Bytes of all stored adapters; 0: as the disk allows.");
+ABSL_FLAG(absl::Duration, undelete_window, absl::Hours(7 * 24),
+          "How long a deleted adapter can be brought back; 0: not at all.");
 ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
           "An upload that is silent for so long is cut.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
@@ -72,6 +74,7 @@ stockpot::DaemonOptions OptionsFromFlags() {
       .adapter_cache_bytes = absl::GetFlag(FLAGS_adapter_cache_bytes),
       .composition_cache_bytes = absl::GetFlag(FLAGS_composition_cache_bytes),
       .registry_max_bytes = absl::GetFlag(FLAGS_registry_max_bytes),
+      .undelete_window = absl::GetFlag(FLAGS_undelete_window),
       .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout)};
 }
 

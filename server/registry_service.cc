@@ -7,8 +7,10 @@
 #include "base/status_macros.h"
 #include "registry/adapter_ref.h"
 #include "server/adapter_proto.h"
+#include "server/adapter_streams.h"
 #include "server/download_reactor.h"
 #include "server/grpc_status.h"
+#include "server/saved_recipes.h"
 #include "server/unary.h"
 #include "server/upload_reactor.h"
 
@@ -38,6 +40,7 @@ absl::Status List(const v1::ListAdaptersRequest& request, AdapterStore* store,
   options.name_prefix = request.name_prefix();
   options.labels.insert(request.labels().begin(), request.labels().end());
   options.all_versions = request.all_versions();
+  options.deleted = request.deleted();
   options.page_size = request.page_size();
   options.page_token = request.page_token();
   ASSIGN_OR_RETURN(const AdapterPage page, store->List(options));
@@ -97,9 +100,29 @@ absl::Status SetAliasOf(const v1::SetAliasRequest& request, AdapterStore* store,
   return absl::OkStatus();
 }
 
-absl::Status Delete(const std::string& name, AdapterStore* store) {
+absl::Status Delete(const v1::DeleteAdapterRequest& request,
+                    AdapterStore* store, v1::DeleteAdapterResponse* response) {
+  ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(request.adapter()));
+  if (request.purge()) {
+    return store->Purge(ref);
+  }
+  RETURN_IF_ERROR(store->Delete(ref));
+  if (ref.version != 0) {
+    // Not found if the store keeps nothing that was deleted.
+    if (const absl::StatusOr<AdapterRecord> record = store->GetDeleted(ref);
+        record.ok() && record->purge_time.has_value()) {
+      *response->mutable_purge_time() = ToWire(*record->purge_time);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Undelete(const std::string& name, AdapterStore* store,
+                      v1::Adapter* response) {
   ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
-  return store->Delete(ref);
+  ASSIGN_OR_RETURN(const AdapterRecord record, store->Undelete(ref));
+  *response = ToWire(record);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -110,7 +133,7 @@ grpc::ServerUnaryReactor* RegistryService::Run(
   return RunUnary(
       context, pool_, metrics_, method, [this, work = std::move(work)] {
         const Serving* serving = serving_->load();
-        return serving == nullptr ? ModelIsLoading() : work(serving->store);
+        return serving == nullptr ? ModelIsLoading() : work(*serving);
       });
 }
 
@@ -134,14 +157,17 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
     return new EndedWriteReactor<v1::DownloadAdapterResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new DownloadReactor(*serving, pool_, request->adapter());
+  return new DownloadReactor("DownloadAdapter", metrics_, pool_,
+                             [serving, adapter = request->adapter()] {
+                               return OpenStoredAdapter(*serving, adapter);
+                             });
 }
 
 grpc::ServerUnaryReactor* RegistryService::GetAdapter(
     grpc::CallbackServerContext* context, const v1::GetAdapterRequest* request,
     v1::Adapter* response) {
-  return Run(context, "GetAdapter", [=](AdapterStore* store) {
-    return Get(request->adapter(), store, response);
+  return Run(context, "GetAdapter", [=](const Serving& serving) {
+    return Get(request->adapter(), serving.store, response);
   });
 }
 
@@ -149,75 +175,114 @@ grpc::ServerUnaryReactor* RegistryService::ListAdapters(
     grpc::CallbackServerContext* context,
     const v1::ListAdaptersRequest* request,
     v1::ListAdaptersResponse* response) {
-  return Run(context, "ListAdapters", [=](AdapterStore* store) {
-    return List(*request, store, response);
+  return Run(context, "ListAdapters", [=](const Serving& serving) {
+    return List(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::UpdateAdapter(
     grpc::CallbackServerContext* context,
     const v1::UpdateAdapterRequest* request, v1::Adapter* response) {
-  return Run(context, "UpdateAdapter", [=](AdapterStore* store) {
-    return Update(*request, store, response);
+  return Run(context, "UpdateAdapter", [=](const Serving& serving) {
+    return Update(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::SetAlias(
     grpc::CallbackServerContext* context, const v1::SetAliasRequest* request,
     v1::Adapter* response) {
-  return Run(context, "SetAlias", [=](AdapterStore* store) {
-    return SetAliasOf(*request, store, response);
+  return Run(context, "SetAlias", [=](const Serving& serving) {
+    return SetAliasOf(*request, serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::DeleteAlias(
     grpc::CallbackServerContext* context, const v1::DeleteAliasRequest* request,
     v1::DeleteAliasResponse* /*response*/) {
-  return Run(context, "DeleteAlias", [=](AdapterStore* store) {
-    return store->DeleteAlias(request->name(), request->alias());
+  return Run(context, "DeleteAlias", [=](const Serving& serving) {
+    return serving.store->DeleteAlias(request->name(), request->alias());
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::DeleteAdapter(
     grpc::CallbackServerContext* context,
     const v1::DeleteAdapterRequest* request,
-    v1::DeleteAdapterResponse* /*response*/) {
-  return Run(context, "DeleteAdapter", [=](AdapterStore* store) {
-    return Delete(request->adapter(), store);
+    v1::DeleteAdapterResponse* response) {
+  return Run(context, "DeleteAdapter", [=](const Serving& serving) {
+    return Delete(*request, serving.store, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::UndeleteAdapter(
+    grpc::CallbackServerContext* context,
+    const v1::UndeleteAdapterRequest* request, v1::Adapter* response) {
+  return Run(context, "UndeleteAdapter", [=](const Serving& serving) {
+    return Undelete(request->adapter(), serving.store, response);
   });
 }
 
 grpc::ServerUnaryReactor* RegistryService::SaveRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::SaveRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
-  return EndNotBuilt(context, "SaveRecipe");
+    grpc::CallbackServerContext* context, const v1::SaveRecipeRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "SaveRecipe", [=](const Serving& serving) {
+    return stockpot::SaveRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::GetRecipe(
-    grpc::CallbackServerContext* context,
-    const v1::GetRecipeRequest* /*request*/, v1::SavedRecipe* /*response*/) {
-  return EndNotBuilt(context, "GetRecipe");
+    grpc::CallbackServerContext* context, const v1::GetRecipeRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "GetRecipe", [=](const Serving& serving) {
+    return stockpot::GetRecipe(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::ListRecipes(
-    grpc::CallbackServerContext* context,
-    const v1::ListRecipesRequest* /*request*/,
-    v1::ListRecipesResponse* /*response*/) {
-  return EndNotBuilt(context, "ListRecipes");
+    grpc::CallbackServerContext* context, const v1::ListRecipesRequest* request,
+    v1::ListRecipesResponse* response) {
+  return Run(context, "ListRecipes", [=](const Serving& serving) {
+    return stockpot::ListRecipes(*request, serving, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::DeleteRecipe(
     grpc::CallbackServerContext* context,
-    const v1::DeleteRecipeRequest* /*request*/,
+    const v1::DeleteRecipeRequest* request,
     v1::DeleteRecipeResponse* /*response*/) {
-  return EndNotBuilt(context, "DeleteRecipe");
+  return Run(context, "DeleteRecipe", [=](const Serving& serving) {
+    return stockpot::DeleteRecipe(*request, serving);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::SetRecipeAlias(
+    grpc::CallbackServerContext* context, const v1::SetAliasRequest* request,
+    v1::SavedRecipe* response) {
+  return Run(context, "SetRecipeAlias", [=](const Serving& serving) {
+    return stockpot::SetRecipeAlias(*request, serving, response);
+  });
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteRecipeAlias(
+    grpc::CallbackServerContext* context, const v1::DeleteAliasRequest* request,
+    v1::DeleteAliasResponse* /*response*/) {
+  return Run(context, "DeleteRecipeAlias", [=](const Serving& serving) {
+    return serving.recipes->DeleteAlias(request->name(), request->alias());
+  });
 }
 
 grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
 RegistryService::ExportRecipe(grpc::CallbackServerContext* /*context*/,
-                              const v1::ExportRecipeRequest* /*request*/) {
-  return new EndedWriteReactor<v1::DownloadAdapterResponse>(
-      NotBuiltYet("ExportRecipe"));
+                              const v1::ExportRecipeRequest* request) {
+  const Serving* serving = serving_->load();
+  if (serving == nullptr) {
+    metrics_->CountRequest("ExportRecipe", absl::StatusCode::kUnavailable);
+    return new EndedWriteReactor<v1::DownloadAdapterResponse>(
+        ToGrpcStatus(ModelIsLoading()));
+  }
+  return new DownloadReactor("ExportRecipe", metrics_, pool_,
+                             [serving, request = *request] {
+                               return OpenExportedRecipe(*serving, request);
+                             });
 }
 
 }  // namespace stockpot

@@ -46,8 +46,11 @@ class RegistryService : public v1::RegistryService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::DeleteAdapterRequest* request,
       v1::DeleteAdapterResponse* response) override;
+  grpc::ServerUnaryReactor* UndeleteAdapter(
+      grpc::CallbackServerContext* context,
+      const v1::UndeleteAdapterRequest* request,
+      v1::Adapter* response) override;
 
-  // Not built yet.
   grpc::ServerUnaryReactor* SaveRecipe(grpc::CallbackServerContext* context,
                                        const v1::SaveRecipeRequest* request,
                                        v1::SavedRecipe* response) override;
@@ -62,12 +65,21 @@ class RegistryService : public v1::RegistryService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::DeleteRecipeRequest* request,
       v1::DeleteRecipeResponse* response) override;
+  grpc::ServerUnaryReactor* SetRecipeAlias(grpc::CallbackServerContext* context,
+                                           const v1::SetAliasRequest* request,
+                                           v1::SavedRecipe* response) override;
+  grpc::ServerUnaryReactor* DeleteRecipeAlias(
+      grpc::CallbackServerContext* context,
+      const v1::DeleteAliasRequest* request,
+      v1::DeleteAliasResponse* response) override;
+
+  // Not built yet.
   grpc::ServerWriteReactor<v1::DownloadAdapterResponse>* ExportRecipe(
       grpc::CallbackServerContext* context,
       const v1::ExportRecipeRequest* request) override;
 
  private:
-  // Runs work(store) on the pool once the registry is open.
+  // Runs work(serving) on the pool once the registry is open.
   template <typename Work>
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context,
                                 const char* method, Work work);

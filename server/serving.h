@@ -16,7 +16,10 @@
 #include "formats/adapter_layout.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
+#include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
+#include "registry/recipe_store.h"
+#include "server/pinned_recipes.h"
 
 namespace stockpot {
 
@@ -38,7 +41,10 @@ struct Serving {
   ModelFacts model;
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
+  RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
+  RecipeExporter* exporter = nullptr;
+  PinnedRecipes* pinned = nullptr;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;
 };

@@ -96,14 +96,12 @@ SharedBases Tucker2(const RescaledCores& cores, int64_t rank,
 // Of as many ranks as the smaller basis has. `merged` is [p, q] float32.
 LowRank Product(const CoreSpace& space, const SharedBases& bases,
                 const at::Tensor& merged) {
-  const at::Tensor u = bases.output.to(at::kFloat);
-  const at::Tensor vt = bases.input.t().to(at::kFloat);
-  if (merged.size(0) < merged.size(1)) {
-    return {merged.matmul(vt).matmul(space.input_basis()),
-            space.output_basis().matmul(u)};
+  const at::Tensor core = merged.to(at::kDouble);
+  const at::Tensor vt = bases.input.t();
+  if (core.size(0) < core.size(1)) {
+    return {space.Inputs(core.matmul(vt)), space.Outputs(bases.output)};
   }
-  return {vt.matmul(space.input_basis()),
-          space.output_basis().matmul(u.matmul(merged))};
+  return {space.Inputs(vt), space.Outputs(bases.output.matmul(core))};
 }
 
 }  // namespace

@@ -3,74 +3,89 @@
 #include <algorithm>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/aminmax.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-
-#include "merge/methods/decompositions.h"
 
 namespace stockpot {
 namespace {
 
-struct StackBasis {
-  at::Tensor vectors;      // [rows, k] float32: left singular vectors
-  at::Tensor coordinates;  // [k, columns] float64: vectors^T stack
-};
+bool IsZero(const at::Tensor& x) {
+  const auto [min, max] = at::aminmax(x);
+  return min.item<float>() == 0 && max.item<float>() == 0;
+}
 
-StackBasis BasisOf(const at::Tensor& stack) {  // [rows, columns]
-  const ThinQr qr = QrOf(stack);
-  const at::Tensor u =
-      LeadingEigenvectors(qr.r.matmul(qr.r.t()), kAllRanks).vectors;
-  const at::Tensor coordinates = u.t().matmul(qr.r);
+// Whether each term takes part in the bases; all do if all are zero.
+std::vector<bool> InStack(absl::Span<const MergeTerm> terms) {
+  std::vector<bool> in_stack;
+  for (const MergeTerm& term : terms) {
+    in_stack.push_back(!IsZero(term.a) && !IsZero(term.b));
+  }
+  if (std::none_of(in_stack.begin(), in_stack.end(),
+                   [](bool is_in) { return is_in; })) {
+    in_stack.assign(terms.size(), true);
+  }
+  return in_stack;
+}
+
+at::Tensor Stack(absl::Span<const MergeTerm> terms,
+                 const std::vector<bool>& in_stack,
+                 at::Tensor MergeTerm::*factor, int64_t dimension) {
+  std::vector<at::Tensor> factors;
+  for (size_t t = 0; t < terms.size(); ++t) {
+    if (in_stack[t]) {
+      factors.push_back(terms[t].*factor);
+    }
+  }
+  return at::cat(factors, dimension);
+}
+
+}  // namespace
+
+CoreSpace::Basis::Basis(const at::Tensor& stack) : qr(stack) {
+  const at::Tensor& r = qr.r();
+  rotation = LeadingEigenvectors(r.matmul(r.t()), kAllRanks).vectors;
+  coordinates = rotation.t().matmul(r);
   // Signs that follow from the stack alone, and not from how its QR came out:
   // each vector's largest coordinate is positive.
   const at::Tensor largest = coordinates.gather(
       1, coordinates.abs().argmax(1, /*keepdim=*/true));  // [k, 1]
   const at::Tensor signs = at::where(largest < 0, -1.0, 1.0).to(at::kDouble);
-  return {qr.q.matmul((u * signs.t()).to(at::kFloat)), coordinates * signs};
+  coordinates = coordinates * signs;
+  rotation = rotation * signs.t();
 }
 
-bool IsZero(const MergeTerm& term) {
-  return !term.b.any().item<bool>() || !term.a.any().item<bool>();
-}
+CoreSpace::CoreSpace(absl::Span<const MergeTerm> terms)
+    : CoreSpace(terms, InStack(terms)) {}
 
-}  // namespace
-
-CoreSpace::CoreSpace(absl::Span<const MergeTerm> terms) {
-  std::vector<bool> in_stack;
-  for (const MergeTerm& term : terms) {
-    in_stack.push_back(!IsZero(term));
-    weights_.push_back(term.weight);
-  }
-  if (std::none_of(in_stack.begin(), in_stack.end(),
-                   [](bool is_in) { return is_in; })) {
-    in_stack.assign(terms.size(), true);  // Any basis will do.
-  }
-  std::vector<at::Tensor> a;
-  std::vector<at::Tensor> b;
-  for (size_t t = 0; t < terms.size(); ++t) {
-    if (in_stack[t]) {
-      a.push_back(terms[t].a);
-      b.push_back(terms[t].b);
-    }
-  }
-  const StackBasis output = BasisOf(at::cat(b, 1));
-  const StackBasis input = BasisOf(at::cat(a, 0).t());
-  u_ = output.vectors;
-  v_ = input.vectors.t();
+CoreSpace::CoreSpace(absl::Span<const MergeTerm> terms,
+                     const std::vector<bool>& in_stack)
+    : output_(Stack(terms, in_stack, &MergeTerm::b, 1)),
+      input_(Stack(terms, in_stack, &MergeTerm::a, 0).t()) {
   int64_t offset = 0;
   for (size_t t = 0; t < terms.size(); ++t) {
     const int64_t rank = terms[t].a.size(0);
+    weights_.push_back(terms[t].weight);
     if (!in_stack[t]) {
-      left_.push_back(at::zeros({u_.size(1), rank}, at::kDouble));
-      right_.push_back(at::zeros({rank, v_.size(0)}, at::kDouble));
+      left_.push_back(at::zeros({num_outputs(), rank}, at::kDouble));
+      right_.push_back(at::zeros({rank, num_inputs()}, at::kDouble));
       continue;
     }
-    left_.push_back(output.coordinates.narrow(1, offset, rank) *
+    left_.push_back(output_.coordinates.narrow(1, offset, rank) *
                     terms[t].scale);
-    right_.push_back(input.coordinates.narrow(1, offset, rank).t());
+    right_.push_back(input_.coordinates.narrow(1, offset, rank).t());
     offset += rank;
   }
+}
+
+at::Tensor CoreSpace::Outputs(const at::Tensor& x) const {
+  return output_.qr.Times(output_.rotation.matmul(x.to(at::kDouble)));
+}
+
+at::Tensor CoreSpace::Inputs(const at::Tensor& x) const {
+  return input_.qr.Times(input_.rotation.matmul(x.t().to(at::kDouble))).t();
 }
 
 at::Tensor CoreSpace::Sum() const {
@@ -85,13 +100,15 @@ LowRank CoreSpace::Lift(const at::Tensor& core, int64_t rank) const {
   const int64_t m = core.size(0);
   const int64_t n = core.size(1);
   if (rank < std::min(m, n)) {
-    return TruncatedProduct(u_, core.to(at::kDouble), v_, rank);
+    return TruncatedProduct(output_.qr,
+                            output_.rotation.matmul(core.to(at::kDouble))
+                                .matmul(input_.rotation.t()),
+                            input_.qr, rank);
   }
-  const at::Tensor core32 = core.to(at::kFloat);
   if (m < n) {
-    return {core32.matmul(v_), u_};
+    return {Inputs(core), Outputs(at::eye(m, at::kDouble))};
   }
-  return {v_, u_.matmul(core32)};
+  return {Inputs(at::eye(n, at::kDouble)), Outputs(core)};
 }
 
 LowRank MergeInCoreSpace(absl::Span<const MergeTerm> terms,

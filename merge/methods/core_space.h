@@ -26,6 +26,7 @@
 #include "absl/types/span.h"
 #include <ATen/core/Tensor.h>
 
+#include "merge/methods/decompositions.h"
 #include "merge/methods/entry_rule.h"
 #include "merge/methods/low_rank.h"
 #include "merge/methods/svd.h"
@@ -39,8 +40,12 @@ class CoreSpace {
 
   int64_t num_terms() const { return static_cast<int64_t>(left_.size()); }
   const std::vector<double>& weights() const { return weights_; }
-  const at::Tensor& output_basis() const { return u_; }  // [out, m] float32
-  const at::Tensor& input_basis() const { return v_; }   // [n, in] float32
+  int64_t num_outputs() const { return output_.qr.size(); }  // m
+  int64_t num_inputs() const { return input_.qr.size(); }    // n
+  // U x, [out, k] float32. `x` is [m, k] of any float type.
+  at::Tensor Outputs(const at::Tensor& x) const;
+  // x V, [k, in] float32. `x` is [k, n] of any float type.
+  at::Tensor Inputs(const at::Tensor& x) const;
 
   // core_t = left(t) right(t).
   const at::Tensor& left(int64_t t) const {  // [m, rank_t] float64
@@ -61,9 +66,20 @@ class CoreSpace {
   LowRank Lift(const at::Tensor& core, int64_t rank = kAllRanks) const;
 
  private:
+  // Of a stack of factors: its left singular vectors are qr.Q rotation.
+  struct Basis {
+    explicit Basis(const at::Tensor& stack);  // [rows, columns]
+
+    ThinQr qr;
+    at::Tensor rotation;     // [k, k] float64
+    at::Tensor coordinates;  // [k, columns] float64: of the stack in the basis
+  };
+  CoreSpace(absl::Span<const MergeTerm> terms,
+            const std::vector<bool>& in_stack);
+
+  Basis output_;
+  Basis input_;
   std::vector<double> weights_;
-  at::Tensor u_;
-  at::Tensor v_;
   std::vector<at::Tensor> left_;
   std::vector<at::Tensor> right_;
 };

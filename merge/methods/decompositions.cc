@@ -4,10 +4,12 @@
 #include <tuple>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/geqrf.h>
 #include <ATen/ops/linalg_eigh.h>
-#include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/ormqr.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 
 namespace stockpot {
 namespace {
@@ -26,13 +28,20 @@ std::tuple<at::Tensor, at::Tensor> Normalized(const at::Tensor& x) {
 
 }  // namespace
 
-ThinQr QrOf(const at::Tensor& x) {
-  auto [q, r] = at::linalg_qr(x, "reduced");
-  return {q, r.to(at::kDouble)};
+ThinQr::ThinQr(const at::Tensor& x) {
+  const auto [packed, tau] = at::geqrf(x);
+  const int64_t k = tau.size(0);
+  reflectors_ = packed.narrow(1, 0, k);
+  tau_ = tau;
+  r_ = packed.narrow(0, 0, k).triu().to(at::kDouble);
 }
 
-at::Tensor ROf(const at::Tensor& x) {
-  return std::get<1>(at::linalg_qr(x, "r")).to(at::kDouble);
+at::Tensor ThinQr::Times(const at::Tensor& y) const {
+  // The full Q times y over zeros, in place; LAPACK wants contiguous columns.
+  const at::Tensor padded =
+      at::zeros({y.size(1), reflectors_.size(0)}, at::kFloat).t();
+  padded.narrow(0, 0, size()).copy_(y);
+  return at::ormqr(reflectors_, tau_, padded);
 }
 
 Eigenvectors LeadingEigenvectors(const at::Tensor& gram, int64_t rank) {
@@ -61,19 +70,17 @@ Triplets Above(const Triplets& triplets, double floor) {
           triplets.v.narrow(1, 0, k)};
 }
 
-LowRank TruncatedProduct(const at::Tensor& left, const at::Tensor& core,
-                         const at::Tensor& right, int64_t rank) {
-  const Triplets core_triplets = LeadingTriplets(core, rank);
-  const at::Tensor us =
-      (core_triplets.u * core_triplets.s).to(at::kFloat);  // [m, rank]
-  const at::Tensor vt = core_triplets.v.t().to(at::kFloat);
-  const at::Tensor a = vt.matmul(right);  // [rank, in]
-  const at::Tensor signs = ColumnSigns(a.t());
-  return {a * signs.unsqueeze(1), left.matmul(us * signs)};
+LowRank TruncatedProduct(const ThinQr& left, const at::Tensor& core,
+                         const ThinQr& right, int64_t rank) {
+  const Triplets triplets = LeadingTriplets(core, rank);
+  const at::Tensor v = right.Times(triplets.v);  // [in, rank]
+  const at::Tensor signs = ColumnSigns(v);
+  return {(v * signs).t(), left.Times(triplets.u * (triplets.s * signs))};
 }
 
 double FrobeniusNorm(const LowRank& update) {
-  const at::Tensor core = ROf(update.b).matmul(ROf(update.a.t()).t());
+  const at::Tensor core =
+      ThinQr(update.b).r().matmul(ThinQr(update.a.t()).r().t());
   return at::linalg_vector_norm(core).item<double>();
 }
 

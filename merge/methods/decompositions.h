@@ -22,17 +22,27 @@ namespace stockpot {
 // with the number of ranks.
 constexpr double kNegligible = 1e-5;
 
-// x = q r, k = min(rows, columns of x).
-struct ThinQr {
-  at::Tensor q;  // [rows, k] float32; orthonormal columns
-  at::Tensor r;  // [k, columns] float64
-};
-// `x` is [rows, columns] float32 with any strides; a transposed view of a
-// contiguous tensor is fastest. Deficient rank is fine: q is orthonormal still.
-ThinQr QrOf(const at::Tensor& x);
+// x = Q r with orthonormal columns of Q, [rows, k], k = min(rows, columns of
+// x). Q stays in the form of Householder reflectors: it is only ever multiplied
+// with few columns, which costs less than writing it out. Immutable.
+class ThinQr {
+ public:
+  // `x` is [rows, columns] float32 with any strides; a transposed view of a
+  // contiguous tensor is fastest. Deficient rank is fine: Q is orthonormal
+  // still.
+  explicit ThinQr(const at::Tensor& x);
 
-// r of QrOf(), for half its cost.
-at::Tensor ROf(const at::Tensor& x);
+  int64_t size() const { return r_.size(0); }  // k
+  const at::Tensor& r() const { return r_; }   // [k, columns] float64
+  // Q y. `y` is [k, n] of any float type; the result [rows, n] float32, its
+  // columns contiguous.
+  at::Tensor Times(const at::Tensor& y) const;
+
+ private:
+  at::Tensor reflectors_;  // [rows, k] float32, LAPACK's geqrf
+  at::Tensor tau_;         // [k] float32
+  at::Tensor r_;
+};
 
 // Columns are orthonormal eigenvectors of a positive semidefinite matrix, by
 // falling eigenvalue.
@@ -57,14 +67,12 @@ Triplets LeadingTriplets(const at::Tensor& x, int64_t rank);
 // Without those whose singular value is at most `floor`.
 Triplets Above(const Triplets& triplets, double floor);
 
-// The best approximation of left core right of at most `rank` ranks, in the
-// form that PEFT's "svd" gives: b = U S and a = V^T. The entry of largest
+// The best approximation of left.Q core right.Q^T of at most `rank` ranks, in
+// the form that PEFT's "svd" gives: b = U S and a = V^T. The entry of largest
 // magnitude in each row of a is positive, so that the signs follow from the
-// product alone.
-//   left [out, m] float32, orthonormal columns; core [m, n] float64;
-//   right [n, in] float32, orthonormal rows.
-LowRank TruncatedProduct(const at::Tensor& left, const at::Tensor& core,
-                         const at::Tensor& right, int64_t rank);
+// product alone. `core` is [left.size(), right.size()] float64.
+LowRank TruncatedProduct(const ThinQr& left, const at::Tensor& core,
+                         const ThinQr& right, int64_t rank);
 
 // ||b a||_F. Exact to rounding also where ranks cancel.
 double FrobeniusNorm(const LowRank& update);

@@ -41,10 +41,10 @@ void FillSpectrum(const at::Tensor& sigma, UpdateStatistics* statistics) {
 
 // Orthonormal columns that span those of `x`, without negligible directions.
 at::Tensor SpanOf(const at::Tensor& x) {  // [rows, columns]
-  const ThinQr qr = QrOf(x);
-  const Triplets triplets = LeadingTriplets(qr.r, kAllRanks);
+  const ThinQr qr(x);
+  const Triplets triplets = LeadingTriplets(qr.r(), kAllRanks);
   const double largest = triplets.s.max().item<double>();
-  return qr.q.matmul(Above(triplets, kNegligible * largest).u.to(at::kFloat));
+  return qr.Times(Above(triplets, kNegligible * largest).u);
 }
 
 double Overlap(const at::Tensor& x, const at::Tensor& y) {
@@ -68,7 +68,8 @@ UpdateStatistics Inspect(const LowRank& update, double scale) {
       at::linalg_vector_norm(update.b, 2, at::IntArrayRef({0})).to(at::kDouble);
   statistics.dead_ranks =
       (units <= kNegligible * units.max()).sum().item<int64_t>();
-  const at::Tensor core = ROf(update.b).matmul(ROf(update.a.t()).t()) * scale;
+  const at::Tensor core =
+      ThinQr(update.b).r().matmul(ThinQr(update.a.t()).r().t()) * scale;
   FillSpectrum(at::linalg_svdvals(core), &statistics);
   return statistics;
 }

@@ -27,8 +27,7 @@ LowRank MergeIso(absl::Span<const MergeTerm> terms, int64_t rank) {
   // from shapes alone.
   at::Tensor flat = at::full_like(triplets.s, mean);
   flat.narrow(0, kept.s.numel(), flat.numel() - kept.s.numel()).zero_();
-  return {triplets.v.t().to(at::kFloat).matmul(space.input_basis()),
-          space.output_basis().matmul((triplets.u * flat).to(at::kFloat))};
+  return {space.Inputs(triplets.v.t()), space.Outputs(triplets.u * flat)};
 }
 
 }  // namespace stockpot

@@ -26,9 +26,10 @@ LowRank MergeKnots(absl::Span<const MergeTerm> terms, const EntryRule& rule,
     rotated.push_back(
         u.t().matmul(space.left(t)).to(at::kFloat).matmul(terms[t].a));
   }
-  return TruncateSvd({rule(rotated, space.weights()),
-                      space.output_basis().matmul(u.to(at::kFloat))},
-                     rank);
+  // U has orthonormal columns, so that only the small part needs decomposing.
+  const LowRank small =
+      TruncateSvd({rule(rotated, space.weights()), u.to(at::kFloat)}, rank);
+  return {small.a, space.Outputs(small.b)};
 }
 
 }  // namespace stockpot

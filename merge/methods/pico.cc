@@ -20,18 +20,19 @@ std::vector<MergeTerm> CalibratedTerms(absl::Span<const MergeTerm> terms) {
   for (const MergeTerm& term : terms) {
     b.push_back(term.b);
   }
-  const ThinQr qr = QrOf(at::cat(b, 1));  // [out, k] [k, sum of ranks]
-  const Eigenvectors u = LeadingEigenvectors(qr.r.matmul(qr.r.t()), kAllRanks);
+  const ThinQr qr(at::cat(b, 1));  // [out, k] [k, sum of ranks]
+  const Eigenvectors u =
+      LeadingEigenvectors(qr.r().matmul(qr.r().t()), kAllRanks);
   const double total = u.values.sum().item<double>();
   if (total == 0) {
     return calibrated;
   }
   const double others = static_cast<double>(terms.size()) - 1;
-  const at::Tensor sigma = u.values / total;                   // [k]
-  const at::Tensor change = (1 + sigma * others).pow(-1) - 1;  // alpha - 1
-  const at::Tensor coordinates = u.vectors.t().matmul(qr.r);   // U^T [b_1 ...]
+  const at::Tensor sigma = u.values / total;                    // [k]
+  const at::Tensor change = (1 + sigma * others).pow(-1) - 1;   // alpha - 1
+  const at::Tensor coordinates = u.vectors.t().matmul(qr.r());  // U^T [b_1 ...]
   const at::Tensor correction =
-      qr.q.matmul((u.vectors * change).matmul(coordinates).to(at::kFloat));
+      qr.Times((u.vectors * change).matmul(coordinates));
   int64_t offset = 0;
   for (MergeTerm& term : calibrated) {
     const int64_t rank = term.b.size(1);

@@ -23,9 +23,9 @@ LowRank TruncateSvd(const LowRank& update, int64_t rank) {
   if (rank >= update.a.size(0)) {
     return update;
   }
-  const ThinQr b = QrOf(update.b);
-  const ThinQr a = QrOf(update.a.t());
-  return TruncatedProduct(b.q, b.r.matmul(a.r.t()), a.q.t(), rank);
+  const ThinQr b(update.b);
+  const ThinQr a(update.a.t());
+  return TruncatedProduct(b, b.r().matmul(a.r().t()), a, rank);
 }
 
 LowRank MergeSvd(absl::Span<const MergeTerm> terms, int64_t rank) {

@@ -265,6 +265,8 @@ TEST_F(AdapterCommandsTest, RmDeletesTheVersionThatAnAliasMeans) {
       RunStockpot(daemon_, {"rm", "facts@prod", "--yes"});
   EXPECT_EQ(result.code, kExitOk) << result.err;
   EXPECT_EQ(result.out, "deleted facts@2\n");
+  EXPECT_THAT(result.err, AllOf(HasSubstr("2023-11-14T22:13:20Z"),
+                                HasSubstr("stockpot undelete facts@2")));
   EXPECT_THAT(daemon_.registry.deleted, ElementsAre("facts@2"));
 }
 
@@ -279,6 +281,28 @@ TEST_F(AdapterCommandsTest, RmAsksOnATerminal) {
                                         {.in = "y\n", .in_is_terminal = true});
   EXPECT_EQ(yes.code, kExitOk);
   EXPECT_THAT(daemon_.registry.deleted, ElementsAre("facts@2"));
+}
+
+TEST_F(AdapterCommandsTest, RmPurgesAlsoWhatIsDeletedAlready) {
+  const CommandResult unknown = RunStockpot(daemon_, {"rm", "facts@2", "-y"});
+  EXPECT_EQ(unknown.code, kExitNotFound);
+  const CommandResult result =
+      RunStockpot(daemon_, {"rm", "facts@2", "-y", "--purge"});
+  EXPECT_EQ(result.code, kExitOk) << result.err;
+  EXPECT_EQ(result.out, "purged facts@2\n");
+  EXPECT_THAT(result.err, IsEmpty());
+  EXPECT_THAT(daemon_.registry.purged, ElementsAre("facts@2"));
+  EXPECT_THAT(daemon_.registry.deleted, IsEmpty());
+}
+
+TEST_F(AdapterCommandsTest, UndeleteBringsBackAndListShowsWhatItCan) {
+  const CommandResult result = RunStockpot(daemon_, {"undelete", "facts@2"});
+  EXPECT_EQ(result.code, kExitOk) << result.err;
+  EXPECT_EQ(result.out, "restored facts@2\n");
+  EXPECT_THAT(daemon_.registry.undeleted, ElementsAre("facts@2"));
+  EXPECT_THAT(RunStockpot(daemon_, {"list", "--deleted"}).err,
+              HasSubstr("nothing is deleted"));
+  EXPECT_TRUE(daemon_.registry.lists.back().deleted());
 }
 
 TEST_F(AdapterCommandsTest, AliasIsSetAndRemoved) {

@@ -31,6 +31,25 @@ grpc::Status NotFound(const std::string& what) {
                       absl::StrCat("no adapter '", what, "'"));
 }
 
+// Version 1 of what `request` saves, its adapters' versions all 1.
+v1::SavedRecipe Saved(const v1::SaveRecipeRequest& request) {
+  v1::SavedRecipe recipe;
+  recipe.set_name(request.name());
+  recipe.set_version(1);
+  *recipe.mutable_recipe() = request.recipe();
+  *recipe.mutable_labels() = request.labels();
+  recipe.set_description(request.description());
+  recipe.mutable_resolved()->set_method("cat");
+  recipe.mutable_resolved()->set_digest("d1ge57");
+  for (const v1::Skill& skill : request.recipe().skills()) {
+    v1::ResolvedSkill* resolved = recipe.mutable_resolved()->add_skills();
+    resolved->set_name(skill.adapter());
+    resolved->set_version(1);
+    resolved->set_weight(skill.weight());
+  }
+  return recipe;
+}
+
 }  // namespace
 
 grpc::Status FakeRegistry::RegisterAdapter(
@@ -131,8 +150,89 @@ grpc::Status FakeRegistry::DeleteAlias(grpc::ServerContext* /*context*/,
 
 grpc::Status FakeRegistry::DeleteAdapter(
     grpc::ServerContext* /*context*/, const v1::DeleteAdapterRequest* request,
-    v1::DeleteAdapterResponse* /*response*/) {
+    v1::DeleteAdapterResponse* response) {
+  if (request->purge()) {
+    purged.push_back(request->adapter());
+    return grpc::Status::OK;
+  }
   deleted.push_back(request->adapter());
+  response->mutable_purge_time()->set_seconds(1'700'000'000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::UndeleteAdapter(
+    grpc::ServerContext* /*context*/, const v1::UndeleteAdapterRequest* request,
+    v1::Adapter* response) {
+  undeleted.push_back(request->adapter());
+  response->set_name("facts");
+  response->set_version(2);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::SaveRecipe(grpc::ServerContext* /*context*/,
+                                      const v1::SaveRecipeRequest* request,
+                                      v1::SavedRecipe* response) {
+  saves.push_back(*request);
+  *response = Saved(*request);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::GetRecipe(grpc::ServerContext* /*context*/,
+                                     const v1::GetRecipeRequest* request,
+                                     v1::SavedRecipe* response) {
+  for (const v1::SaveRecipeRequest& save : saves) {
+    if (request->name() == save.name() ||
+        request->name() == absl::StrCat(save.name(), "@1")) {
+      *response = Saved(save);
+      return grpc::Status::OK;
+    }
+  }
+  return NotFound(request->name());
+}
+
+grpc::Status FakeRegistry::ListRecipes(grpc::ServerContext* /*context*/,
+                                       const v1::ListRecipesRequest* request,
+                                       v1::ListRecipesResponse* response) {
+  recipe_lists.push_back(*request);
+  size_t at = 0;
+  if (!request->page_token().empty() &&
+      !absl::SimpleAtoi(request->page_token(), &at)) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "page_token");
+  }
+  if (at < saves.size()) {
+    *response->add_recipes() = Saved(saves[at]);
+  }
+  if (at + 1 < saves.size()) {
+    response->set_next_page_token(absl::StrCat(at + 1));
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::DeleteRecipe(
+    grpc::ServerContext* /*context*/, const v1::DeleteRecipeRequest* request,
+    v1::DeleteRecipeResponse* /*response*/) {
+  deleted_recipes.push_back(request->name());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeRegistry::SetRecipeAlias(grpc::ServerContext* /*context*/,
+                                          const v1::SetAliasRequest* request,
+                                          v1::SavedRecipe* response) {
+  set_aliases.push_back(*request);
+  for (const v1::SaveRecipeRequest& save : saves) {
+    if (save.name() == request->name() && request->version() == 1) {
+      *response = Saved(save);
+      response->add_aliases(request->alias());
+      return grpc::Status::OK;
+    }
+  }
+  return NotFound(request->name());
+}
+
+grpc::Status FakeRegistry::DeleteRecipeAlias(
+    grpc::ServerContext* /*context*/, const v1::DeleteAliasRequest* request,
+    v1::DeleteAliasResponse* /*response*/) {
+  deleted_aliases.push_back(*request);
   return grpc::Status::OK;
 }
 

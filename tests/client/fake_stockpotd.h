@@ -46,6 +46,28 @@ class FakeRegistry final : public v1::RegistryService::Service {
   grpc::Status DeleteAdapter(grpc::ServerContext* context,
                              const v1::DeleteAdapterRequest* request,
                              v1::DeleteAdapterResponse* response) override;
+  grpc::Status UndeleteAdapter(grpc::ServerContext* context,
+                               const v1::UndeleteAdapterRequest* request,
+                               v1::Adapter* response) override;
+
+  grpc::Status SaveRecipe(grpc::ServerContext* context,
+                          const v1::SaveRecipeRequest* request,
+                          v1::SavedRecipe* response) override;
+  grpc::Status GetRecipe(grpc::ServerContext* context,
+                         const v1::GetRecipeRequest* request,
+                         v1::SavedRecipe* response) override;
+  grpc::Status ListRecipes(grpc::ServerContext* context,
+                           const v1::ListRecipesRequest* request,
+                           v1::ListRecipesResponse* response) override;
+  grpc::Status DeleteRecipe(grpc::ServerContext* context,
+                            const v1::DeleteRecipeRequest* request,
+                            v1::DeleteRecipeResponse* response) override;
+  grpc::Status SetRecipeAlias(grpc::ServerContext* context,
+                              const v1::SetAliasRequest* request,
+                              v1::SavedRecipe* response) override;
+  grpc::Status DeleteRecipeAlias(grpc::ServerContext* context,
+                                 const v1::DeleteAliasRequest* request,
+                                 v1::DeleteAliasResponse* response) override;
 
   // What the next uploads, downloads and lists meet.
   grpc::Status upload_status;
@@ -58,6 +80,11 @@ class FakeRegistry final : public v1::RegistryService::Service {
   std::vector<v1::SetAliasRequest> set_aliases;
   std::vector<v1::DeleteAliasRequest> deleted_aliases;
   std::vector<std::string> deleted;
+  std::vector<std::string> purged;
+  std::vector<std::string> undeleted;
+  std::vector<v1::SaveRecipeRequest> saves;  // Each is a recipe's version 1.
+  std::vector<v1::ListRecipesRequest> recipe_lists;
+  std::vector<std::string> deleted_recipes;
 };
 
 class FakeGeneration final : public v1::GenerationService::Service {

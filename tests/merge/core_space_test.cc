@@ -2,6 +2,7 @@
 
 #include "merge/methods/core_space.h"
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct Stack {
   std::string name;
   std::vector<MergeTerm> terms;
 };
+
+void PrintTo(const Stack& stack, std::ostream* out) { *out << stack.name; }
 
 MergeTerm Scaled(MergeTerm term, double factor) {
   term.b = term.b * factor;
@@ -58,8 +61,8 @@ class CoreSpaceTest : public ::testing::TestWithParam<Stack> {};
 
 TEST_P(CoreSpaceTest, BasesAreOrthonormal) {
   const CoreSpace space(GetParam().terms);
-  const at::Tensor& u = space.output_basis();
-  const at::Tensor& v = space.input_basis();
+  const at::Tensor u = space.Outputs(at::eye(space.num_outputs(), at::kDouble));
+  const at::Tensor v = space.Inputs(at::eye(space.num_inputs(), at::kDouble));
   EXPECT_LE(Norm(u.t().matmul(u) - at::eye(u.size(1), at::kFloat)), 2e-5);
   EXPECT_LE(Norm(v.matmul(v.t()) - at::eye(v.size(0), at::kFloat)), 2e-5);
 }

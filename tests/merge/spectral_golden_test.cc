@@ -2,8 +2,8 @@
 // formulas in numpy on dense updates
 // (tests/golden/make_merge_method_goldens.py).
 
-#include <limits>
 #include <map>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -56,6 +56,10 @@ struct GoldenCase {
     return Error(key, Dense(ours));
   }
 };
+
+void PrintTo(const GoldenCase& golden, std::ostream* out) {
+  *out << golden.name;
+}
 
 std::vector<GoldenCase> ReadGoldens() {
   const auto floats = ReadFloats(std::string(kGoldens) + ".safetensors");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,6 +51,8 @@ struct Method {
   // A skill with b = 0 beside others changes nothing.
   bool ignores_zero = true;
 };
+
+void PrintTo(const Method& method, std::ostream* out) { *out << method.name; }
 
 std::vector<Method> Methods() {
   const auto rule = TrimAndElect(1);  // Density 1: identity for one skill.

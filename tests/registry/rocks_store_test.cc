@@ -30,6 +30,7 @@
 #include "base/sha256.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
+#include "registry/store_audit.h"
 #include "tests/registry/rocks_store_fixture.h"
 #include "tests/registry/store_fixture.h"
 #include "tests/testing/status_matchers.h"
@@ -256,6 +257,77 @@ TEST_F(RocksStoreTest, AFlippedBitInTheLogRefusesToOpen) {
   EXPECT_THAT(Open(), StatusIs(kDataLoss, _));
 }
 
+TEST_F(RocksStoreTest, DamageBehindTheLastAcknowledgementDropsOnlyTheRest) {
+  ASSERT_THAT(Open(), IsOk());
+  const std::string bytes = RandomBytes(kMiB, 10);
+  ASSERT_THAT(Store(*store_, "a", bytes), IsOk());
+  std::unique_ptr<Upload> upload =
+      store_->BeginUpload(SpecFor("b", RandomBytes(3 * kMiB, 11))).value();
+  ASSERT_THAT(upload->Append(RandomBytes(3 * kMiB, 11)), IsOk());
+  // As a power failure leaves it: the upload's chunks in part.
+  const fs::path copy = dir_.path() + "/copy";
+  fs::copy(path_, copy);
+  upload.reset();
+  path_ = copy;
+  const std::vector<fs::path> files = Files(".log");
+  ASSERT_EQ(files.size(), 1u);
+  FlipBit(files[0], fs::file_size(files[0]) - 2 * kMiB);
+  ASSERT_THAT(Open(), IsOk());
+  EXPECT_THAT(ReadBlob(*store_, store_->Get(Ref("a"))->digest),
+              IsOkAndHolds(bytes));
+  EXPECT_THAT(store_->CountChunks(), IsOkAndHolds(1u));
+}
+
+TEST_F(RocksStoreTest, ALostLogIsNoticed) {
+  ASSERT_THAT(Open(), IsOk());
+  ASSERT_THAT(Store(*store_, "a", "one"), IsOk());
+  ASSERT_THAT(store_->Flush(), IsOk());
+  ASSERT_THAT(Store(*store_, "b", "two"), IsOk());
+  store_.reset();
+  for (const fs::path& file : Files(".log")) {
+    fs::remove(file);
+  }
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    EXPECT_THAT(Open(), StatusIs(kDataLoss, HasSubstr("3 were made and it "
+                                                      "holds the first 2")));
+  }
+  // An operator may decide to live with the loss.
+  ASSERT_TRUE(fs::remove(path_ + "/WITNESS"));
+  ASSERT_THAT(Open(), IsOk());
+  EXPECT_THAT(store_->Get(Ref("a")), IsOk());
+}
+
+TEST_F(RocksStoreTest, AnIndexEntryLostFromTheMiddleIsNoticed) {
+  ASSERT_THAT(Open(), IsOk());
+  ASSERT_THAT(Store(*store_, "a", "one"), IsOk());
+  ASSERT_THAT(Store(*store_, "b", "two"), IsOk());
+  Edit([](rocksdb::DB& db) { db.Delete({}, ManifestKey({"a", 1})); });
+  EXPECT_THAT(Open(),
+              StatusIs(kDataLoss, HasSubstr("holds 1 names and aliases where 2 "
+                                            "were written")));
+}
+
+TEST_F(RocksStoreTest, ALostCurrentFileIsNotANewRegistry) {
+  ASSERT_THAT(Open(), IsOk());
+  ASSERT_THAT(Store(*store_, "a", RandomBytes(kMiB, 10)), IsOk());
+  ASSERT_THAT(store_->Flush(), IsOk());
+  store_.reset();
+  ASSERT_TRUE(fs::remove(path_ + "/CURRENT"));
+  EXPECT_THAT(Open(), StatusIs(kDataLoss, HasSubstr("CURRENT is missing")));
+  EXPECT_EQ(Files(".blob").size(), 1u);
+}
+
+TEST_F(RocksStoreTest, ARegistryFromBeforeTheSealGetsOne) {
+  ASSERT_THAT(Open(), IsOk());
+  ASSERT_THAT(Store(*store_, "a", "one"), IsOk());
+  Edit([](rocksdb::DB& db) { db.Delete({}, std::string(kSealKey)); });
+  ASSERT_TRUE(fs::remove(path_ + "/WITNESS"));
+  ASSERT_THAT(Open(), IsOk());
+  EXPECT_THAT(store_->Get(Ref("a")), IsOk());
+  Edit([](rocksdb::DB& db) { db.Delete({}, ManifestKey({"a", 1})); });
+  EXPECT_THAT(Open(), StatusIs(kDataLoss, _));
+}
+
 TEST_F(RocksStoreTest, AFlippedBitInATableIsDataLoss) {
   ASSERT_THAT(Open(), IsOk());
   ASSERT_THAT(Store(*store_, "a", RandomBytes(3 * kMiB, 12)), IsOk());
@@ -305,12 +377,14 @@ TEST_F(RocksStoreTest, ANewerFormatIsRefusedInWords) {
   ASSERT_THAT(Open(), IsOk());
   Edit([](rocksdb::DB& db) {
     storage::v1::StoreFormat format;
-    format.set_version(2);
+    format.set_version(kStoreFormat + 1);
     db.Put({}, std::string(kFormatKey), format.SerializeAsString());
   });
-  EXPECT_THAT(Open(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("format 2"), HasSubstr("up to 1"))));
+  EXPECT_THAT(
+      Open(),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               AllOf(HasSubstr(absl::StrCat("format ", kStoreFormat + 1)),
+                     HasSubstr(absl::StrCat("up to ", kStoreFormat)))));
 }
 
 TEST_F(RocksStoreTest, AForeignDatabaseIsRefused) {

@@ -1,13 +1,11 @@
-// What the registry's tests share: a temporary folder, and uploads in one line.
+// What the registry's tests share: uploads in one line, and a temporary
+// folder.
 
 #ifndef STOCKPOT_TESTS_REGISTRY_STORE_FIXTURE_H_
 #define STOCKPOT_TESTS_REGISTRY_STORE_FIXTURE_H_
 
-#include <stdlib.h>
-
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
@@ -20,29 +18,9 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "registry/adapter_store.h"
+#include "tests/testing/temp_dir.h"
 
 namespace stockpot::testing {
-
-// A folder that goes with the object.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "stockpot-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // `size` bytes that do not compress and differ for each seed.
 inline std::string RandomBytes(size_t size, uint32_t seed) {

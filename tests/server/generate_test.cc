@@ -197,8 +197,10 @@ std::vector<BadRequest> BadRequests() {
          r->mutable_recipe()->add_skills()->set_adapter("../../etc/passwd");
        },
        kInvalid, "recipe.skills[0].adapter"},
-      {"saved recipe", [](auto* r) { r->set_saved_recipe("x"); },
-       grpc::StatusCode::UNIMPLEMENTED, "saved_recipe"},
+      {"unknown saved recipe", [](auto* r) { r->set_saved_recipe("x"); },
+       grpc::StatusCode::NOT_FOUND, "recipe \"x\""},
+      {"saved recipe named by a path",
+       [](auto* r) { r->set_saved_recipe("../x"); }, kInvalid, "saved_recipe"},
       {"a density of 0",
        [](auto* r) { r->mutable_recipe()->mutable_ties()->set_density(0); },
        kInvalid, "recipe.ties.density"},

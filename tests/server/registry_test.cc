@@ -144,6 +144,48 @@ TEST_F(RegistryTest, ListAliasUpdateAndDelete) {
             grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(RegistryTest, WhatWasDeletedComesBackUntilItIsPurged) {
+  ASSERT_TRUE(
+      daemon_.Register(Metadata("a"), adapter_.safetensors, 1 << 20).ok());
+  auto& stub = daemon_.registry();
+  const auto remove = [&](bool purge, v1::DeleteAdapterResponse* response) {
+    grpc::ClientContext context;
+    v1::DeleteAdapterRequest request;
+    request.set_adapter("a@1");
+    request.set_purge(purge);
+    return stub.DeleteAdapter(&context, request, response);
+  };
+  const auto undelete = [&](v1::Adapter* adapter) {
+    grpc::ClientContext context;
+    v1::UndeleteAdapterRequest request;
+    request.set_adapter("a@1");
+    return stub.UndeleteAdapter(&context, request, adapter);
+  };
+  v1::DeleteAdapterResponse response;
+  ASSERT_TRUE(remove(false, &response).ok());
+  EXPECT_TRUE(response.has_purge_time());
+  {
+    grpc::ClientContext context;
+    v1::ListAdaptersRequest request;
+    request.set_deleted(true);
+    v1::ListAdaptersResponse page;
+    ASSERT_TRUE(stub.ListAdapters(&context, request, &page).ok());
+    ASSERT_EQ(page.adapters_size(), 1);
+    EXPECT_EQ(page.adapters(0).purge_time().seconds(),
+              page.adapters(0).delete_time().seconds() + 24 * 3600);
+    EXPECT_EQ(page.adapters(0).purge_time().SerializeAsString(),
+              response.purge_time().SerializeAsString());
+  }
+  v1::Adapter adapter;
+  ASSERT_TRUE(undelete(&adapter).ok());
+  EXPECT_EQ(adapter.name(), "a");
+  EXPECT_FALSE(adapter.has_purge_time());
+  ASSERT_TRUE(remove(false, &response).ok());
+  ASSERT_TRUE(remove(true, &response).ok());
+  EXPECT_EQ(undelete(&adapter).error_code(), grpc::StatusCode::NOT_FOUND);
+  ExpectNothingStored();
+}
+
 TEST_F(RegistryTest, EmptyOneByteTruncatedAndOversizedUploads) {
   const std::string& whole = adapter_.safetensors;
   ExpectRefused(Metadata("a"), "", kInvalid, "0");
@@ -270,11 +312,12 @@ TEST(RegistryIdleTest, UploadThatGoesSilentIsCut) {
 
 TEST_F(RegistryTest, MethodThatIsNotBuiltSaysSo) {
   grpc::ClientContext context;
-  v1::SavedRecipe response;
-  const grpc::Status status =
-      daemon_.registry().SaveRecipe(&context, {}, &response);
+  v1::DownloadAdapterResponse response;
+  auto stream = daemon_.registry().ExportRecipe(&context, {});
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("SaveRecipe"));
+  EXPECT_THAT(status.error_message(), HasSubstr("ExportRecipe"));
 }
 
 }  // namespace

@@ -12,10 +12,43 @@
 
 namespace stockpot::testing {
 
+namespace {
+
+class FakeExport : public AdapterExport {
+ public:
+  explicit FakeExport(std::string bytes) : bytes_(std::move(bytes)) {}
+
+  const std::string& adapter_config() const override { return config_; }
+  uint64_t size_bytes() const override { return bytes_.size(); }
+  const Digest& sha256() const override { return sha256_; }
+  absl::StatusOr<bool> Next(std::string* chunk) override {
+    *chunk = bytes_.substr(sent_, 10);
+    sent_ += chunk->size();
+    return !chunk->empty();
+  }
+
+ private:
+  const std::string config_ = "{}";
+  const std::string bytes_;
+  const Digest sha256_ = Sha256::Of(bytes_);
+  size_t sent_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AdapterExport>> FakeExporter::Export(
+    std::shared_ptr<const Composition> composition) {
+  if (composition == nullptr) {
+    return absl::FailedPreconditionError("nothing to export");
+  }
+  return std::make_unique<FakeExport>(composition->recipe.ToHex());
+}
+
 TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   RocksStoreOptions options;
   options.path = dir_.path() + "/registry";
   options.reserve_bytes = 0;
+  options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   store_ = *RocksStore::Open(std::move(options));
 
@@ -39,7 +72,10 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
+  serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
+  serving_.exporter = &exporter_;
+  serving_.pinned = &pinned_;
   serving_.engine = engine_.get();
   serving_.metrics = &metrics_;
   slot_.store(&serving_);
@@ -50,11 +86,13 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
                            &port);
   builder.RegisterService(&generation_);
   builder.RegisterService(&registry_);
+  builder.RegisterService(&admin_);
   builder.SetMaxReceiveMessageSize(6 << 20);
   server_ = builder.BuildAndStart();
   const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port),
                                            grpc::InsecureChannelCredentials());
   generation_stub_ = v1::GenerationService::NewStub(channel);
+  admin_stub_ = v1::AdminService::NewStub(channel);
   registry_stub_ = v1::RegistryService::NewStub(channel);
 }
 

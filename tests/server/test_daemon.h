@@ -10,14 +10,17 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "proto/stockpot/v1/admin.grpc.pb.h"
 #include "proto/stockpot/v1/generation.grpc.pb.h"
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
 #include "engine/engine.h"
 #include "merge/composer.h"
+#include "merge/recipe_exporter.h"
 #include "registry/rocks_store.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/pinned_recipes.h"
 #include "server/registry_service.h"
 #include "tests/testing/engine_fakes.h"
 #include "tests/testing/temp_dir.h"
@@ -44,6 +47,13 @@ class FakeAdapterSource : public AdapterSource {
   const size_t num_modules_;
 };
 
+// Writes a composition's digest as the whole file, in pieces.
+class FakeExporter : public RecipeExporter {
+ public:
+  absl::StatusOr<std::unique_ptr<AdapterExport>> Export(
+      std::shared_ptr<const Composition> composition) override;
+};
+
 class TestDaemon {
  public:
   explicit TestDaemon(absl::Duration idle_timeout = absl::Seconds(60));
@@ -51,6 +61,7 @@ class TestDaemon {
 
   v1::GenerationService::Stub& generation() { return *generation_stub_; }
   v1::RegistryService::Stub& registry() { return *registry_stub_; }
+  v1::AdminService::Stub& admin() { return *admin_stub_; }
   FakeRunner& runner() { return runner_; }
   RocksStore& store() { return *store_; }
   Metrics& metrics() { return metrics_; }
@@ -88,15 +99,19 @@ class TestDaemon {
   Serving serving_;
   std::unique_ptr<FakeAdapterSource> source_;
   std::unique_ptr<Composer> composer_;
+  FakeExporter exporter_;
+  PinnedRecipes pinned_;
   std::unique_ptr<Engine> engine_;
   ServingSlot slot_{nullptr};
   WorkerPool pool_{2};
   IdleWatch idle_;
   GenerationService generation_{&slot_, &pool_, &metrics_};
   RegistryService registry_{&slot_, &pool_, &idle_, &metrics_};
+  AdminService admin_{&slot_, &pool_, &metrics_, [] {}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::GenerationService::Stub> generation_stub_;
   std::unique_ptr<v1::RegistryService::Stub> registry_stub_;
+  std::unique_ptr<v1::AdminService::Stub> admin_stub_;
 };
 
 }  // namespace stockpot::testing
