@@ -16,10 +16,10 @@
 namespace stockpot {
 
 struct MethodWords {
-  std::string method;  // "ties"; empty: none is set.
+  std::string method = {};  // "ties"; empty: none is set.
   // Fields of the method's message and their values: {"density", "0.3"},
   // {"space", "core"}, {"elect_signs", "true"}.
-  std::vector<std::pair<std::string, std::string>> options;
+  std::vector<std::pair<std::string, std::string>> options = {};
   bool pico = false;
 
   bool empty() const { return method.empty() && options.empty() && !pico; }

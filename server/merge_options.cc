@@ -142,7 +142,7 @@ class MethodReader {
   }
 
   absl::StatusOr<MergeOptions> Finish(bool pico) {
-    RETURN_IF_ERROR(status_);
+    RETURN_IF_ERROR(error_);
     options_.pico = pico;
     RETURN_IF_ERROR(CheckMergeOptions(options_));
     return options_;
@@ -150,8 +150,8 @@ class MethodReader {
 
  private:
   MethodReader& Refuse(absl::string_view field, absl::string_view what) {
-    if (status_.ok()) {
-      status_ = absl::InvalidArgumentError(absl::StrCat(
+    if (error_.ok()) {
+      error_ = absl::InvalidArgumentError(absl::StrCat(
           "recipe.", MethodName(options_.method), ".", field, " ", what));
     }
     return *this;
@@ -161,7 +161,7 @@ class MethodReader {
   }
 
   MergeOptions options_;
-  absl::Status status_;
+  absl::Status error_;
 };
 
 }  // namespace

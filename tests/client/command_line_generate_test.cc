@@ -229,12 +229,30 @@ TEST_F(GenerateTest, BadPromptsAndRecipesAreInvalid) {
 
 TEST_F(GenerateTest, MethodAndItsOptionsReachTheRecipe) {
   AddAnswer();
-  const CommandResult result = RunStockpot(
-      daemon_, {"generate", "--recipe", "facts=1,json=0.8", "--method", "dare",
-                "--density", "0.3", "--elect-signs", "--sign-election",
-                "frequency", "--space", "core", "--rank", "16", "--dialect",
-                "mergekit", "--lambda", "0.5", "--merge-seed", "7", "--pico",
-                "--seed", "3", "hi"});
+  const CommandResult result = RunStockpot(daemon_, {"generate",
+                                                     "--recipe",
+                                                     "facts=1,json=0.8",
+                                                     "--method",
+                                                     "dare",
+                                                     "--density",
+                                                     "0.3",
+                                                     "--elect-signs",
+                                                     "--sign-election",
+                                                     "frequency",
+                                                     "--space",
+                                                     "core",
+                                                     "--rank",
+                                                     "16",
+                                                     "--dialect",
+                                                     "mergekit",
+                                                     "--lambda",
+                                                     "0.5",
+                                                     "--merge-seed",
+                                                     "7",
+                                                     "--pico",
+                                                     "--seed",
+                                                     "3",
+                                                     "hi"});
   ASSERT_EQ(result.code, kExitOk) << result.err;
   const v1::Recipe& recipe = request().recipe();
   EXPECT_EQ(recipe.skills_size(), 2);

@@ -59,9 +59,9 @@ TEST(MethodTextTest, EveryMethodCanBeNamed) {
     EXPECT_NE(recipe.method_case(), v1::Recipe::METHOD_NOT_SET) << method;
   }
   v1::Recipe recipe;
-  ASSERT_THAT(SetMethod({.method = "knots", .options = {{"rule", "dare"}}},
-                        recipe),
-              IsOk());
+  ASSERT_THAT(
+      SetMethod({.method = "knots", .options = {{"rule", "dare"}}}, recipe),
+      IsOk());
   EXPECT_EQ(recipe.knots().rule(), v1::INNER_RULE_DARE);
 }
 
@@ -69,17 +69,16 @@ TEST(MethodTextTest, WhatIsWrongIsNamedTogetherWithWhatIsThere) {
   v1::Recipe recipe;
   EXPECT_THAT(SetMethod({.method = "tise"}, recipe),
               StatusIs(kInvalid, AllOf(HasSubstr("tise"), HasSubstr("ties"))));
-  EXPECT_THAT(SetMethod({.options = {{"density", "0.3"}}}, recipe),
-              StatusIs(kInvalid, AllOf(HasSubstr("--density"),
-                                       HasSubstr("--method"))));
+  EXPECT_THAT(
+      SetMethod({.options = {{"density", "0.3"}}}, recipe),
+      StatusIs(kInvalid, AllOf(HasSubstr("--density"), HasSubstr("--method"))));
   EXPECT_THAT(
       SetMethod({.method = "ties", .options = {{"gamma", "0.1"}}}, recipe),
       StatusIs(kInvalid, AllOf(HasSubstr("--gamma"), HasSubstr("--density"),
                                HasSubstr("--sign-election"))));
-  EXPECT_THAT(
-      SetMethod({.method = "svd", .options = {{"seed", "1"}}}, recipe),
-      StatusIs(kInvalid, AllOf(HasSubstr("--merge-seed"),
-                               HasSubstr("--rank"))));
+  EXPECT_THAT(SetMethod({.method = "svd", .options = {{"seed", "1"}}}, recipe),
+              StatusIs(kInvalid,
+                       AllOf(HasSubstr("--merge-seed"), HasSubstr("--rank"))));
   EXPECT_THAT(SetMethod({.method = "cat", .options = {{"rank", "1"}}}, recipe),
               StatusIs(kInvalid, HasSubstr("no options")));
 }

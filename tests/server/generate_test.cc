@@ -202,9 +202,7 @@ std::vector<BadRequest> BadRequests() {
       {"saved recipe named by a path",
        [](auto* r) { r->set_saved_recipe("../x"); }, kInvalid, "saved_recipe"},
       {"a density of 0",
-       [](auto* r) {
-         r->mutable_recipe()->mutable_ties()->set_density(0);
-       },
+       [](auto* r) { r->mutable_recipe()->mutable_ties()->set_density(0); },
        kInvalid, "recipe.ties.density"},
       {"chat", [](auto* r) { r->mutable_prompt()->mutable_chat(); },
        grpc::StatusCode::UNIMPLEMENTED, "prompt.chat"},
