@@ -39,6 +39,19 @@ using ::testing::IsSupersetOf;
 
 constexpr size_t kMiB = size_t{1} << 20;
 
+// A sanitizer keeps freed memory for a while, and so says nothing of ours.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kMemoryIsOurs = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool kMemoryIsOurs = false;
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
 // Resident bytes of this process.
 uint64_t ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
@@ -46,6 +59,12 @@ uint64_t ResidentBytes() {
   uint64_t resident = 0;
   statm >> size >> resident;
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void ExpectAtMost(uint64_t resident_bytes, uint64_t most) {
+  if (kMemoryIsOurs) {
+    EXPECT_LE(resident_bytes, most);
+  }
 }
 
 class TornUploadTest : public ::testing::Test {
@@ -307,7 +326,7 @@ TEST_F(TornUploadTest, AHeaderThatClaimsAHundredMegabytes) {
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("100000000"));
   // Refused at its eighth byte: nothing was gathered.
-  EXPECT_LT(ResidentBytes(), before + 60 * kMiB);
+  ExpectAtMost(ResidentBytes(), before + 60 * kMiB);
   ExpectAbsent();
 }
 
@@ -332,7 +351,7 @@ TEST_F(TornUploadTest, ManyTinyChunks) {
   EXPECT_TRUE(stream.End().ok());
   std::printf("%d chunks, %llu KiB above the start\n", num_chunks,
               static_cast<unsigned long long>((most - before) >> 10));
-  EXPECT_LT(most, before + 64 * kMiB);
+  ExpectAtMost(most, before + 64 * kMiB);
   ExpectWholeOrAbsent();
   EXPECT_EQ(num_whole_, 1);
 }
@@ -367,8 +386,9 @@ TEST_F(TornUploadTest, UploadsThatNeverEndHoldTwoChunksEach) {
   std::printf("%d unfinished uploads: %llu KiB each\n", kUploads,
               static_cast<unsigned long long>(
                   (std::max(after, before) - before) / kUploads >> 10));
-  // A chunk in the store's hands, one in the validator's, and gRPC's own.
-  EXPECT_LT(after, before + kUploads * 4 * kMiB);
+  // A chunk in the store's hands, one in the validator's, and gRPC's own, on
+  // both sides: the client is this process too.
+  ExpectAtMost(after, before + kUploads * 4 * kMiB);
   for (const std::unique_ptr<Stream>& stream : streams) {
     stream->Cancel();
     EXPECT_EQ(stream->Finish().error_code(), grpc::CANCELLED);

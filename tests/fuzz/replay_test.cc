@@ -11,6 +11,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <ostream>
 #include <random>
 #include <string>
 #include <tuple>
@@ -33,6 +34,12 @@
 #include "tests/testing/material.h"
 
 namespace stockpot::testing {
+
+// What ctest calls the case.
+void PrintTo(const FuzzTarget& target, std::ostream* out) {
+  *out << target.name;
+}
+
 namespace {
 
 using ::testing::HasSubstr;
@@ -175,6 +182,10 @@ struct Planted {
   Bug bug;
   const char* seen_as;  // What the oracle says of it.
 };
+
+void PrintTo(const Planted& planted, std::ostream* out) {
+  *out << planted.seen_as;
+}
 
 class PlantedBugTest : public ::testing::TestWithParam<Planted> {};
 
