@@ -36,6 +36,8 @@ RocksStoreOptions OptionsFor(const std::string& path) {
   RocksStoreOptions options;
   options.path = path;
   options.reserve_bytes = 1 << 20;
+  // Purging would take bytes out of the log.
+  options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   return options;
 }

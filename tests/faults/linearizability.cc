@@ -1,6 +1,7 @@
 #include "tests/faults/linearizability.h"
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -15,7 +16,34 @@
 namespace stockpot::testing {
 namespace {
 
-using State = std::map<int64_t, int>;  // Content by version.
+// Content by version. A version that was deleted stays taken: only the content
+// that it had may come back.
+struct Entry {
+  int content = 0;
+  bool deleted = false;
+  auto operator<=>(const Entry&) const = default;
+};
+using State = std::map<int64_t, Entry>;
+
+// The newest version that is there, or the end.
+State::iterator Newest(State* state) {
+  for (auto it = state->end(); it != state->begin();) {
+    if (!(--it)->second.deleted) {
+      return it;
+    }
+  }
+  return state->end();
+}
+
+std::map<int64_t, int> Listed(const State& state) {
+  std::map<int64_t, int> versions;
+  for (const auto& [version, entry] : state) {
+    if (!entry.deleted) {
+      versions[version] = entry.content;
+    }
+  }
+  return versions;
+}
 
 // What may be: the state, and which of the clients' calls under way have taken
 // effect already.
@@ -28,33 +56,38 @@ uint64_t Bit(int client) { return uint64_t{1} << client; }
 bool Apply(const NameCall& call, State* state) {
   const auto at = state->find(call.version);
   const bool taken = at != state->end();
+  const bool there = taken && !at->second.deleted;
+  const auto newest = Newest(state);
   switch (call.kind) {
     case NameCall::Kind::kRegister: {
-      const int64_t newest = state->empty() ? 0 : state->rbegin()->first;
-      const bool stored = newest > 0 && state->rbegin()->second == call.content;
-      (*state)[stored ? newest : newest + 1] = call.content;
-      return call.version == (stored ? newest : newest + 1);
+      if (newest != state->end() && newest->second.content == call.content) {
+        return call.version == newest->first;  // Stored already.
+      }
+      const int64_t next = state->empty() ? 1 : state->rbegin()->first + 1;
+      (*state)[next] = {call.content, false};
+      return call.version == next;
     }
     case NameCall::Kind::kRegisterAt:
-      if (taken) {
-        return call.found == (at->second == call.content);
+      if (taken && at->second.content != call.content) {
+        return !call.found;
       }
-      (*state)[call.version] = call.content;
+      (*state)[call.version] = {call.content, false};
       return call.found;
     case NameCall::Kind::kGetNewest:
-      return state->empty()
+      return newest == state->end()
                  ? !call.found
-                 : call.found && call.version == state->rbegin()->first &&
-                       call.content == state->rbegin()->second;
+                 : call.found && call.version == newest->first &&
+                       call.content == newest->second.content;
     case NameCall::Kind::kGet:
-      return taken ? call.found && call.content == at->second : !call.found;
+      return there ? call.found && call.content == at->second.content
+                   : !call.found;
     case NameCall::Kind::kDelete:
-      if (taken) {
-        state->erase(at);
+      if (there) {
+        at->second.deleted = true;
       }
-      return call.found == taken;
+      return call.found == there;
     case NameCall::Kind::kList:
-      return call.versions == *state;
+      return call.versions == Listed(*state);
   }
   return false;
 }

@@ -161,7 +161,7 @@ class TornUploadTest : public ::testing::Test {
     return stream.End();
   }
 
-  // Nothing of "torn" is there, or all of it, which then is deleted. Waits for
+  // Nothing of "torn" is there, or all of it, which then is purged. Waits for
   // the server, which may hear of a cut later than we cut.
   void ExpectWholeOrAbsent() {
     const absl::Time give_up = absl::Now() + absl::Minutes(1);
@@ -170,7 +170,7 @@ class TornUploadTest : public ::testing::Test {
     if (record.ok()) {
       EXPECT_THAT(ReadBlob(daemon_.store(), record->digest),
                   IsOkAndHolds(adapter_.safetensors));
-      EXPECT_THAT(daemon_.store().Delete(Ref("torn")), IsOk());
+      EXPECT_THAT(daemon_.store().Purge(Ref("torn")), IsOk());
       daemon_.store().WaitForSweep();
       ++num_whole_;
     } else {

@@ -312,15 +312,5 @@ TEST(RegistryIdleTest, UploadThatGoesSilentIsCut) {
   EXPECT_EQ(daemon.store().Stats().num_adapters, 0u);
 }
 
-TEST_F(RegistryTest, MethodThatIsNotBuiltSaysSo) {
-  grpc::ClientContext context;
-  v1::DownloadAdapterResponse response;
-  auto stream = daemon_.registry().ExportRecipe(&context, {});
-  EXPECT_FALSE(stream->Read(&response));
-  const grpc::Status status = stream->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("ExportRecipe"));
-}
-
 }  // namespace
 }  // namespace stockpot
