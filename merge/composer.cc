@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 
 #include "base/status_macros.h"
+#include "merge/composability.h"
 
 namespace stockpot {
 
@@ -54,6 +55,7 @@ absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe) {
     result.hit = result.hit && hit;
     composition->skills.push_back({std::move(adapter), nullptr});
   }
+  RETURN_IF_ERROR(CheckComposable(recipe, composition->skills));
   bool hit = false;
   ASSIGN_OR_RETURN(
       composition->mix,

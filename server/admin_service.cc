@@ -1,5 +1,9 @@
 #include "server/admin_service.h"
 
+#include <string>
+#include <utility>
+
+#include "formats/adapter_kind.h"
 #include "server/grpc_status.h"
 #include "server/unary.h"
 #include "server/version.h"
@@ -26,7 +30,9 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   response->set_kv_cache_tokens(model.kv_cache_tokens);
   response->set_max_running_sequences(model.max_running_sequences);
   response->add_methods("cat");
-  response->add_peft_types("LORA");
+  for (std::string& type : ServedPeftTypes()) {
+    response->add_peft_types(std::move(type));
+  }
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "formats/adapter_layout.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "merge/adapter_validator.h"
 #include "merge/composer.h"
 #include "registry/adapter_store.h"
 
@@ -39,6 +40,8 @@ struct Serving {
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
   Composer* composer = nullptr;
+  // Of uploads whose conversion leaves something out; needs torch.
+  ConversionMeasure measure;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;
 };
