@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include <grpcpp/client_context.h>
@@ -155,6 +156,10 @@ absl::Status RunShow(const ShowOptions& options, const Connection& connection,
                             adapter.num_parameters(), " parameters)")});
   table.AddRow({"type", adapter.peft_type()});
   table.AddRow({"rank", RankText(adapter)});
+  if (adapter.kept_energy() < 1) {
+    table.AddRow({"kept energy",
+                  absl::StrFormat("%.2f %%", 100 * adapter.kept_energy())});
+  }
   table.AddRow({"targets", absl::StrJoin(adapter.target_modules(), ", ")});
   table.AddRow({"base model", adapter.base_model()});
   table.AddRow({"created", TimeText(adapter.create_time())});

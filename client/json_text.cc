@@ -37,6 +37,7 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
       {"peft_type", adapter.peft_type()},
       {"min_rank", adapter.min_rank()},
       {"max_rank", adapter.max_rank()},
+      {"kept_energy", adapter.kept_energy()},
       {"target_modules", Json::array()},
       {"base_model", adapter.base_model()},
       {"create_time", TimeText(adapter.create_time())},

@@ -1,7 +1,6 @@
 #include "formats/adapter_config.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -14,6 +13,7 @@
 #include "base/status_macros.h"
 #include "formats/adapter_refusals.h"
 #include "formats/json.h"
+#include "formats/peft_keys.h"
 #include "formats/quoted.h"
 
 namespace stockpot {
@@ -32,54 +32,6 @@ constexpr int64_t kMaxLayerIndex = 1 << 20;
 // Per match. A regex over whole module paths may list every layer by name.
 constexpr uint32_t kTargetSteps = 200'000;
 constexpr uint32_t kPatternSteps = 10'000;
-
-// Every top-level key that some version of PEFT writes for LORA.
-constexpr std::array kKnownKeys = {
-    "alora_invocation_tokens",
-    "alpha_pattern",
-    "arrow_config",
-    "auto_mapping",
-    "base_model_name_or_path",
-    "bias",
-    "corda_config",
-    "enable_lora",
-    "ensure_weight_tying",
-    "eva_config",
-    "exclude_modules",
-    "fan_in_fan_out",
-    "inference_mode",
-    "init_lora_weights",
-    "kasa_config",
-    "layer_replication",
-    "layers_pattern",
-    "layers_to_transform",
-    "loftq_config",
-    "lora_alpha",
-    "lora_bias",
-    "lora_dropout",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "merge_weights",
-    "modules_to_save",
-    "monteclora_config",
-    "peft_type",
-    "peft_version",
-    "qalora_group_size",
-    "r",
-    "rank_pattern",
-    "revision",
-    "runtime_config",
-    "target_modules",
-    "target_parameters",
-    "task_type",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_dora",
-    "use_qalora",
-    "use_rslora",
-    "velora_config",
-};
 
 template <typename... Args>
 absl::Status FieldError(absl::string_view key, const Args&... args) {
@@ -229,6 +181,11 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text) {
     return InConfig(status);
   }
   AdapterConfig config;
+  absl::StatusOr<AdapterKindOptions> kind_options = ReadKindOptions(*root);
+  if (!kind_options.ok()) {
+    return InConfig(kind_options.status());
+  }
+  config.kind_options_ = *kind_options;
   if (absl::Status status = config.ReadScalars(*root); !status.ok()) {
     return InConfig(status);
   }
@@ -239,27 +196,42 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text) {
                       "is empty; it must name the adapted modules, as PEFT "
                       "writes them when it saves an adapter");
   }
-  ASSIGN_OR_RETURN(config.rank_pattern_,
-                   ReadPattern(*root, "rank_pattern", kMaxRank,
-                               /*integers_only=*/true));
+  // AdaLoRA's is the list of the ranks that were kept; its tensors tell.
+  if (config.kind() != AdapterKind::kAdaLora) {
+    ASSIGN_OR_RETURN(config.rank_pattern_,
+                     ReadPattern(*root, "rank_pattern", kMaxRank,
+                                 /*integers_only=*/true));
+  }
   ASSIGN_OR_RETURN(config.alpha_pattern_,
                    ReadPattern(*root, "alpha_pattern", kMaxAlpha,
                                /*integers_only=*/false));
   RETURN_IF_ERROR(config.ReadLayerFilter(*root));
   for (const auto& [key, value] : root->items()) {
-    const bool is_known = std::find(kKnownKeys.begin(), kKnownKeys.end(),
-                                    key) != kKnownKeys.end();
-    if (!is_known && config.unknown_keys_.size() < kMaxUnknownKeys) {
+    if (!IsKnownPeftKey(key) && config.unknown_keys_.size() < kMaxUnknownKeys) {
       config.unknown_keys_.push_back(key);
     }
   }
   return config;
 }
 
+absl::Status AdapterConfig::ReadStrength(const ordered_json& root) {
+  const bool is_ada = kind() == AdapterKind::kAdaLora;
+  const bool is_lora = kind() == AdapterKind::kLora || is_ada;
+  const bool is_lycoris =
+      kind() == AdapterKind::kLoha || kind() == AdapterKind::kLokr;
+  if (kind() != AdapterKind::kFourierFt && kind() != AdapterKind::kIa3) {
+    ASSIGN_OR_RETURN(r_, GetInt(root, is_ada ? "init_r" : "r", 1, kMaxRank));
+  }
+  if (is_lora || is_lycoris) {
+    ASSIGN_OR_RETURN(lora_alpha_,
+                     GetDouble(root, is_lora ? "lora_alpha" : "alpha",
+                               -kMaxAlpha, kMaxAlpha));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AdapterConfig::ReadScalars(const ordered_json& root) {
-  ASSIGN_OR_RETURN(r_, GetInt(root, "r", 1, kMaxRank));
-  ASSIGN_OR_RETURN(lora_alpha_,
-                   GetDouble(root, "lora_alpha", -kMaxAlpha, kMaxAlpha));
+  RETURN_IF_ERROR(ReadStrength(root));
   ASSIGN_OR_RETURN(use_rslora_, GetBoolOr(root, "use_rslora", false));
   ASSIGN_OR_RETURN(fan_in_fan_out_, GetBoolOr(root, "fan_in_fan_out", false));
   ASSIGN_OR_RETURN(base_model_,
@@ -436,23 +408,53 @@ absl::StatusOr<int64_t> AdapterConfig::Rank(
   return static_cast<int64_t>(rank);
 }
 
+absl::Status AdapterConfig::CheckRank(absl::string_view module_path,
+                                      int64_t tensor_rank) const {
+  if (kind() == AdapterKind::kFourierFt || kind() == AdapterKind::kIa3) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const int64_t rank, Rank(module_path));
+  const bool fits = kind() == AdapterKind::kAdaLora ? tensor_rank <= rank
+                                                    : tensor_rank == rank;
+  if (fits) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "module ", Quoted(module_path), ": the tensors have rank ", tensor_rank,
+      ", adapter_config.json says ", rank,
+      kind() == AdapterKind::kAdaLora ? " at most (\"init_r\")"
+                                      : " (\"r\" and \"rank_pattern\")",
+      "; weights and config must be of one adapter"));
+}
+
 absl::StatusOr<double> AdapterConfig::Scaling(absl::string_view module_path,
                                               int64_t tensor_rank) const {
-  ASSIGN_OR_RETURN(const int64_t rank, Rank(module_path));
-  if (rank != tensor_rank) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "module ", Quoted(module_path), ": lora_A has rank ", tensor_rank,
-        ", adapter_config.json says ", rank,
-        " (\"r\" and \"rank_pattern\"); weights and config must be of one "
-        "adapter"));
+  RETURN_IF_ERROR(CheckRank(module_path, tensor_rank));
+  double scaling = 1;
+  switch (kind()) {
+    case AdapterKind::kLora:
+    case AdapterKind::kLoha:
+    case AdapterKind::kLokr: {
+      ASSIGN_OR_RETURN(const double alpha,
+                       Lookup(alpha_pattern_, module_path, lora_alpha_));
+      const double r = static_cast<double>(tensor_rank);
+      scaling = use_rslora_ ? alpha / std::sqrt(r) : alpha / r;
+      break;
+    }
+    case AdapterKind::kAdaLora: {
+      // PEFT divides so (tuners/adalora/layer.py).
+      const double r = static_cast<double>(r_);
+      scaling = (lora_alpha_ > 0 ? lora_alpha_ : r) / (r + 1e-5);
+      break;
+    }
+    case AdapterKind::kFourierFt:
+      return kind_options_.spectrum_scaling;
+    default:
+      break;
   }
-  ASSIGN_OR_RETURN(const double alpha,
-                   Lookup(alpha_pattern_, module_path, lora_alpha_));
-  const double r = static_cast<double>(rank);
-  const double scaling = use_rslora_ ? alpha / std::sqrt(r) : alpha / r;
   if (std::abs(scaling) > kMaxScaling) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "module ", Quoted(module_path), ": alpha ", alpha, " at rank ", rank,
+        "module ", Quoted(module_path), ": its alpha at rank ", tensor_rank,
         " scales by ", scaling, "; at most ", kMaxScaling, " is allowed"));
   }
   return scaling;

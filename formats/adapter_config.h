@@ -1,5 +1,5 @@
-// AdapterConfig is a PEFT adapter_config.json of type LORA: which modules it
-// adapts, with what rank, and how strongly.
+// AdapterConfig is a PEFT adapter_config.json of a kind that is served: which
+// modules it adapts, with what rank, and how strongly.
 //
 // Immutable after Parse, cheap to copy, safe to read from many threads. What a
 // file asks for and we cannot honour exactly is an error that names the field.
@@ -20,6 +20,8 @@
 #include "absl/strings/string_view.h"
 #include "nlohmann/json_fwd.hpp"
 
+#include "formats/adapter_kind.h"
+#include "formats/adapter_kind_options.h"
 #include "formats/regex.h"
 
 namespace stockpot {
@@ -36,11 +38,14 @@ class AdapterConfig {
   // Errors: InvalidArgument for broken JSON, a file that is not PEFT's (it
   // lacks "peft_type"), a value of the wrong type or out of bounds, or a bad
   // regex. Unimplemented, one sentence each, for what changes the mathematics
-  // and is not built: another peft_type, DoRA, biases, fully trained modules,
-  // embeddings' rows, initialisations that change the base weights, ....
+  // and is not built: another peft_type, fully trained modules, embeddings'
+  // rows, initialisations that change the base weights, ....
   static absl::StatusOr<AdapterConfig> Parse(absl::string_view text);
 
-  // The rank and alpha where no pattern says otherwise.
+  const AdapterKindOptions& kind_options() const { return kind_options_; }
+  AdapterKind kind() const { return kind_options_.kind; }
+  // The rank and alpha where no pattern says otherwise; 0 for kinds without.
+  // Of AdaLoRA, the rank that training began with.
   int64_t r() const { return r_; }
   double lora_alpha() const { return lora_alpha_; }
   bool use_rslora() const { return use_rslora_; }
@@ -61,14 +66,19 @@ class AdapterConfig {
   // Errors: InvalidArgument for a regex that needs too many steps.
   absl::StatusOr<int64_t> Rank(absl::string_view module_path) const;
 
-  // The factor s of dW = s B A for the module `module_path` of the base model
-  // (e.g. "model.layers.0.self_attn.q_proj") whose lora_A has `tensor_rank`
-  // rows: alpha / r, or alpha / sqrt(r) with use_rslora, where alpha is that of
-  // the first matching key of alpha_pattern, or lora_alpha.
+  // The factor s that multiplies the update of the module `module_path` of the
+  // base model (e.g. "model.layers.0.self_attn.q_proj") whose tensors have the
+  // inner size `tensor_rank` (lora_A's rows).
+  //
+  // LORA, LOHA, LOKR: alpha / r, or alpha / sqrt(r) with use_rslora, where
+  // alpha is that of the first matching key of alpha_pattern, or lora_alpha.
+  // ADALORA: alpha / (r + 1e-5), or r for an alpha that is not positive; r is
+  // the initial rank, whatever `tensor_rank` was left. FOURIERFT: "scaling".
+  // Others: 1.
   //
   // REQUIRES: tensor_rank >= 1.
-  // Errors: InvalidArgument when `tensor_rank` is not Rank(module_path), for a
-  // factor beyond kMaxScaling, and as Rank.
+  // Errors: InvalidArgument when `tensor_rank` is not Rank(module_path) (of
+  // AdaLoRA: exceeds it), for a factor beyond kMaxScaling, and as Rank.
   absl::StatusOr<double> Scaling(absl::string_view module_path,
                                  int64_t tensor_rank) const;
 
@@ -96,6 +106,7 @@ class AdapterConfig {
 
   AdapterConfig() = default;
 
+  absl::Status ReadStrength(const nlohmann::ordered_json& root);
   absl::Status ReadScalars(const nlohmann::ordered_json& root);
   absl::Status ReadLayerFilter(const nlohmann::ordered_json& root);
   absl::StatusOr<bool> PassesLayerFilter(absl::string_view module_path) const;
@@ -105,12 +116,15 @@ class AdapterConfig {
   static absl::StatusOr<std::vector<PatternValue>> ReadPattern(
       const nlohmann::ordered_json& root, const char* key, double max_value,
       bool integers_only);
+  absl::Status CheckRank(absl::string_view module_path,
+                         int64_t tensor_rank) const;
   static absl::StatusOr<bool> Matches(const ModuleSet& set,
                                       absl::string_view module_path);
   static absl::StatusOr<double> Lookup(const std::vector<PatternValue>& pattern,
                                        absl::string_view module_path,
                                        double fallback);
 
+  AdapterKindOptions kind_options_;
   int64_t r_ = 0;
   double lora_alpha_ = 0;
   bool use_rslora_ = false;

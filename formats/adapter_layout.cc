@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -16,13 +14,13 @@
 #include "absl/strings/strip.h"
 
 #include "base/status_macros.h"
+#include "formats/adapter_parts.h"
 #include "formats/quoted.h"
 
 namespace stockpot {
 namespace {
 
 constexpr absl::string_view kPrefix = "base_model.model.";
-constexpr size_t kNone = std::numeric_limits<size_t>::max();
 constexpr size_t kNumSuggestions = 3;
 
 template <typename... Args>
@@ -31,24 +29,14 @@ absl::Status TensorError(absl::string_view name, const Args&... args) {
       absl::StrCat("adapter tensor ", Quoted(name), ": ", args...));
 }
 
-enum class Factor { kA, kB };
-
-// A tensor's name taken apart.
-struct FactorName {
-  absl::string_view module_path;
-  Factor factor = Factor::kA;
-};
-
 // Refuses by kind the tensors that PEFT saves beside plain factors.
 absl::Status RefuseOtherKinds(absl::string_view name) {
   struct Kind {
     absl::string_view part;
     absl::string_view sentence;
   };
-  constexpr std::array<Kind, 6> kKinds = {{
+  constexpr std::array<Kind, 4> kKinds = {{
       {".lora_embedding_", "adapted embeddings are not supported"},
-      {".lora_magnitude_vector", "DoRA is not supported"},
-      {".lora_B.bias", "a bias on lora_B is not supported"},
       {".modules_to_save.", "whole trained modules are not supported"},
       {".token_adapter.", "trained embedding rows are not supported"},
       {".lora_diag", "KaSA is not supported"},
@@ -64,25 +52,20 @@ absl::Status RefuseOtherKinds(absl::string_view name) {
 }
 
 // "base_model.model.<path>.lora_A.weight", also "....lora_A.default.weight".
-absl::StatusOr<FactorName> ParseName(absl::string_view name) {
+absl::StatusOr<PartOfModule> ParseName(absl::string_view name) {
   RETURN_IF_ERROR(RefuseOtherKinds(name));
   absl::string_view rest = name;
   const bool has_prefix = absl::ConsumePrefix(&rest, kPrefix);
-  if (has_prefix && absl::ConsumeSuffix(&rest, ".weight")) {
-    absl::ConsumeSuffix(&rest, ".default");
-    FactorName parsed;
-    const bool is_a = absl::ConsumeSuffix(&rest, ".lora_A");
-    if ((is_a || absl::ConsumeSuffix(&rest, ".lora_B")) && !rest.empty()) {
-      parsed.module_path = rest;
-      parsed.factor = is_a ? Factor::kA : Factor::kB;
-      return parsed;
+  if (has_prefix) {
+    if (const auto parsed = ParsePartOfModule(rest); parsed.has_value()) {
+      return *parsed;
     }
   }
   if (has_prefix && !absl::StrContains(name, ".lora_")) {
     return absl::UnimplementedError(absl::StrCat(
         "adapter tensor ", Quoted(name),
         ": weights or biases of the base model itself (modules_to_save, bias, "
-        "resized embeddings) are not supported; save only the LoRA factors"));
+        "resized embeddings) are not supported; save only the adapter"));
   }
   return TensorError(name, "expected a name like ",
                      "\"base_model.model.<module>.lora_A.weight\" or "
@@ -124,37 +107,56 @@ std::string NearestModules(absl::string_view path,
   });
 }
 
-// The factors found for one base module.
-struct Pair {
-  size_t a = kNone;
-  size_t b = kNone;
-};
-
-absl::Status CheckDtypeAndRank(const TensorInfo& tensor) {
+absl::Status CheckDtype(const TensorInfo& tensor) {
   if (tensor.dtype != Dtype::kF32 && tensor.dtype != Dtype::kF16 &&
       tensor.dtype != Dtype::kBF16) {
     return TensorError(tensor.name, "dtype ", DtypeName(tensor.dtype),
                        " is not supported; supported are F32, F16 and BF16");
   }
-  if (tensor.shape.size() != 2) {
-    return TensorError(tensor.name, "expected two dimensions, got shape ",
-                       ShapeString(tensor.shape));
-  }
   return absl::OkStatus();
 }
 
-// Sorts the file's tensors into pairs, one entry per base module.
-absl::StatusOr<std::vector<Pair>> CollectPairs(
-    const SafetensorsHeader& header, absl::Span<const BaseModule> base) {
+// True, and the tensor noted, for VeRA's shared projections.
+bool TakeShared(absl::string_view name, AdapterKind kind, size_t tensor,
+                AdapterLayout* layout) {
+  if (kind != AdapterKind::kVera) {
+    return false;
+  }
+  absl::ConsumeSuffix(&name, ".default");
+  if (name == "base_model.vera_A") {
+    layout->vera_a = tensor;
+    return true;
+  }
+  if (name == "base_model.vera_B") {
+    layout->vera_b = tensor;
+    return true;
+  }
+  return false;
+}
+
+// Sorts the file's tensors by the base module that they adapt.
+absl::StatusOr<std::vector<AdapterParts>> CollectParts(
+    const SafetensorsHeader& header, AdapterKind kind,
+    absl::Span<const BaseModule> base, AdapterLayout* layout) {
   absl::flat_hash_map<absl::string_view, size_t> by_path;
   for (size_t i = 0; i < base.size(); ++i) {
     by_path[base[i].path] = i;
   }
-  std::vector<Pair> pairs(base.size());
+  std::vector<AdapterParts> parts(base.size());
   for (size_t i = 0; i < header.tensors.size(); ++i) {
     const TensorInfo& tensor = header.tensors[i];
-    ASSIGN_OR_RETURN(const FactorName name, ParseName(tensor.name));
-    RETURN_IF_ERROR(CheckDtypeAndRank(tensor));
+    layout->num_parameters += tensor.num_elements();
+    RETURN_IF_ERROR(CheckDtype(tensor));
+    if (TakeShared(tensor.name, kind, i, layout)) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(const PartOfModule name, ParseName(tensor.name));
+    if (!HasPart(kind, name.part)) {
+      return TensorError(
+          tensor.name, "is of a ", PeftTypeName(KindOfPart(name.part)),
+          " adapter, adapter_config.json says ", PeftTypeName(kind),
+          "; weights and config must be of one adapter");
+    }
     auto it = by_path.find(name.module_path);
     if (it == by_path.end()) {
       return TensorError(tensor.name, "the base model has no linear layer ",
@@ -162,61 +164,22 @@ absl::StatusOr<std::vector<Pair>> CollectPairs(
                          NearestModules(name.module_path, base),
                          ". Was the adapter trained on another base model?");
     }
-    size_t& slot =
-        name.factor == Factor::kA ? pairs[it->second].a : pairs[it->second].b;
-    if (slot != kNone) {
+    size_t& slot = parts[it->second][name.part];
+    if (slot != kNoTensor) {
       return TensorError(tensor.name, "the same factor is also stored as ",
                          Quoted(header.tensors[slot].name));
     }
     slot = i;
   }
-  return pairs;
-}
-
-// Checks the shapes of one module's pair and returns it.
-absl::StatusOr<AdaptedModule> CheckPair(const SafetensorsHeader& header,
-                                        const AdapterConfig& config,
-                                        const BaseModule& module,
-                                        const Pair& pair) {
-  if (pair.a == kNone || pair.b == kNone) {
-    const TensorInfo& there = header.tensors[pair.a == kNone ? pair.b : pair.a];
-    return TensorError(there.name, "its partner ",
-                       pair.a == kNone ? "lora_A" : "lora_B", " is missing");
-  }
-  const TensorInfo& a = header.tensors[pair.a];
-  const TensorInfo& b = header.tensors[pair.b];
-  const int64_t rank = a.shape[0];
-  if (rank < 1 || rank > AdapterConfig::kMaxRank) {
-    return TensorError(a.name, "rank ", rank, " is not in [1, ",
-                       AdapterConfig::kMaxRank, "]");
-  }
-  if (a.shape[1] != module.in) {
-    return TensorError(a.name, "expected shape [rank, ", module.in,
-                       "] for the input side of this layer, got ",
-                       ShapeString(a.shape));
-  }
-  if (b.shape[0] != module.out) {
-    return TensorError(b.name, "expected shape [", module.out, ", ", rank,
-                       "] for the output side of this layer, got ",
-                       ShapeString(b.shape));
-  }
-  if (b.shape[1] != rank) {
-    return TensorError(b.name, "expected rank ", rank,
-                       " as its lora_A has, got shape ", ShapeString(b.shape));
-  }
-  AdaptedModule adapted;
-  adapted.a = pair.a;
-  adapted.b = pair.b;
-  adapted.rank = rank;
-  ASSIGN_OR_RETURN(adapted.scale, config.Scaling(module.path, rank));
-  return adapted;
+  return parts;
 }
 
 absl::Status CheckTargeted(const AdapterConfig& config,
-                           const BaseModule& module, const Pair& pair) {
+                           const BaseModule& module,
+                           const AdapterParts& parts) {
   ASSIGN_OR_RETURN(const bool is_target,
                    config.Targets(module.path, module.is_output_head));
-  const bool is_there = pair.a != kNone || pair.b != kNone;
+  const bool is_there = !parts.empty();
   if (is_target && !is_there) {
     return absl::InvalidArgumentError(absl::StrCat(
         "adapter_config.json targets module ", Quoted(module.path),
@@ -232,16 +195,6 @@ absl::Status CheckTargeted(const AdapterConfig& config,
   return absl::OkStatus();
 }
 
-void AddToTotals(const BaseModule& module, const AdaptedModule& adapted,
-                 AdapterLayout* layout) {
-  const bool is_first = layout->modules.empty();
-  layout->num_parameters += adapted.rank * (module.in + module.out);
-  layout->min_rank =
-      is_first ? adapted.rank : std::min(layout->min_rank, adapted.rank);
-  layout->max_rank = std::max(layout->max_rank, adapted.rank);
-  layout->modules.push_back(adapted);
-}
-
 }  // namespace
 
 absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
@@ -250,22 +203,27 @@ absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
   if (header.tensors.empty()) {
     return absl::InvalidArgumentError("the adapter's file holds no tensors");
   }
-  ASSIGN_OR_RETURN(const std::vector<Pair> pairs, CollectPairs(header, base));
   AdapterLayout layout;
+  ASSIGN_OR_RETURN(const std::vector<AdapterParts> parts,
+                   CollectParts(header, config.kind(), base, &layout));
   std::set<std::string> suffixes;
+  PartChecker checker(header, config, layout);
   for (size_t i = 0; i < base.size(); ++i) {
     const BaseModule& module = base[i];
-    const Pair& pair = pairs[i];
-    RETURN_IF_ERROR(CheckTargeted(config, module, pair));
-    if (pair.a == kNone && pair.b == kNone) {
+    RETURN_IF_ERROR(CheckTargeted(config, module, parts[i]));
+    if (parts[i].empty()) {
       continue;
     }
-    ASSIGN_OR_RETURN(AdaptedModule adapted,
-                     CheckPair(header, config, module, pair));
+    ASSIGN_OR_RETURN(AdaptedModule adapted, checker.Check(module, parts[i]));
     adapted.module = i;
-    AddToTotals(module, adapted, &layout);
+    const bool is_first = layout.modules.empty();
+    layout.min_rank =
+        is_first ? adapted.rank : std::min(layout.min_rank, adapted.rank);
+    layout.max_rank = std::max(layout.max_rank, adapted.rank);
+    layout.modules.push_back(adapted);
     suffixes.insert(module.path.substr(module.path.rfind('.') + 1));
   }
+  RETURN_IF_ERROR(checker.Finish());
   layout.target_suffixes.assign(suffixes.begin(), suffixes.end());
   return layout;
 }

@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 
 #include "formats/adapter_config.h"
+#include "formats/adapter_kind.h"
 #include "formats/finite_scanner.h"
 #include "formats/safetensors.h"
 
@@ -27,24 +28,34 @@ struct BaseModule {
   int64_t out = 0;
   // The head over the vocabulary.
   bool is_output_head = false;
+  // False where the model computes it in one product with others, as q, k, v.
+  bool reads_alone = true;
 };
 
 struct AdaptedModule {
   // Index into the span of BaseModule.
   size_t module = 0;
-  // Indices into SafetensorsHeader::tensors: A is (rank, in), B is (out, rank),
-  // also for GPT-2's transposed Conv1D.
-  size_t a = 0;
-  size_t b = 0;
+  AdapterParts parts;
+  // Of the factors that it is served with, at most kMaxServedRank: of LORA,
+  // ADALORA, VERA and MISS that of the file; of LOHA, LOKR and FOURIERFT that
+  // of the conversion (docs/adapters.md); 0 of IA3.
   int64_t rank = 0;
-  // s of dW = s B A.
+  // Whether factors of `rank` hold the whole update, up to rounding.
+  bool is_exact = true;
+  // s of dW = s B A. Of IA3 1.
   double scale = 0;
 };
+
+// Largest rank that a converted update is served with.
+inline constexpr int64_t kMaxServedRank = 512;
 
 struct AdapterLayout {
   // In the order of the base modules; at least one.
   std::vector<AdaptedModule> modules;
-  // Elements of all factors.
+  // VeRA's projections, which its modules share: (rank, >= in), (>= out, rank).
+  size_t vera_a = kNoTensor;
+  size_t vera_b = kNoTensor;
+  // Elements of all tensors.
   int64_t num_parameters = 0;
   int64_t min_rank = 0;
   int64_t max_rank = 0;
@@ -54,16 +65,16 @@ struct AdapterLayout {
 
 // Matches the tensors of an adapter with the layers that they adapt.
 //
-// Every tensor must be a lora_A or lora_B of a base module that the config
-// targets, in pairs, of dtype F32, F16 or BF16, with the base module's sizes
-// and the config's rank; every base module that the config targets must have
-// its pair. Names are PEFT's: "base_model.model.<path>.lora_A.weight", also
+// Every tensor must be a part, of the config's kind, of a base module that the
+// config targets, of dtype F32, F16 or BF16, with the base module's sizes and
+// the config's rank; every base module that the config targets must have all
+// its parts. Names are PEFT's: "base_model.model.<path>.lora_A.weight", also
 // with the adapter's name as in ".lora_A.default.weight".
 //
 // Errors: InvalidArgument, which names the tensor or module, what was expected
 // and, for an unknown path, the base modules that look most like it.
-// Unimplemented for embedding factors, DoRA magnitudes, biases and whole
-// modules (modules_to_save).
+// Unimplemented for embedding factors and whole modules (modules_to_save), and
+// for a conversion that would take too long or too much memory.
 absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
                                            const AdapterConfig& config,
                                            absl::Span<const BaseModule> base);

@@ -6,10 +6,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
 
 #include "base/status_macros.h"
+#include "formats/adapter_kind.h"
 #include "formats/json.h"
 #include "formats/quoted.h"
 
@@ -24,12 +26,7 @@ struct Refusal {
 };
 
 // Refused when the value is there and is neither null, false, nor empty.
-constexpr std::array<Refusal, 13> kRefusals = {{
-    {"use_dora",
-     "DoRA rescales the merged weights by lora_magnitude_vector, which plain "
-     "factors cannot express; train with use_dora=False"},
-    {"lora_bias",
-     "a bias on lora_B is not supported; train with lora_bias=False"},
+constexpr std::array<Refusal, 11> kRefusals = {{
     {"modules_to_save",
      "the adapter replaces whole modules, which stay shared between requests "
      "here; train without modules_to_save"},
@@ -37,22 +34,25 @@ constexpr std::array<Refusal, 13> kRefusals = {{
      "trained embedding rows are not supported; train without "
      "trainable_token_indices"},
     {"target_parameters",
-     "adapted parameters that are not linear layers are not supported; use "
-     "target_modules"},
+     "adapted parameters that are not linear layers (experts) do not exist in "
+     "the base models served here; use target_modules"},
     {"layer_replication",
      "the adapter repeats layers of the base model, which is shared between "
      "requests here; train without layer_replication"},
     {"alora_invocation_tokens",
-     "aLoRA, active only after its invocation tokens, is not supported; train "
-     "a plain LoRA"},
+     "aLoRA changes only the tokens after its invocation tokens, and no merged "
+     "or converted form does the same; train a plain LoRA"},
     {"use_qalora",
-     "QALoRA pools the inputs of lora_A, which is not supported; train with "
-     "use_qalora=False"},
+     "QALoRA was trained against a quantised base model and pools the inputs "
+     "of "
+     "lora_A in groups; train with use_qalora=False"},
     {"arrow_config",
-     "an Arrow router is not an adapter of its own; register the adapters that "
-     "it routes between"},
+     "an Arrow router holds no update of its own; register the adapters that "
+     "it "
+     "routes between and weigh them in a recipe"},
     {"kasa_config",
-     "KaSA changes the base weights and adds a diagonal; train a plain LoRA"},
+     "KaSA truncates the base weights before it adds to them; train a plain "
+     "LoRA"},
     {"use_bdlora",
      "block-diagonal factors are not supported; train a plain LoRA"},
     {"monteclora_config",
@@ -61,6 +61,81 @@ constexpr std::array<Refusal, 13> kRefusals = {{
      "the merged projections of PEFT before 0.3 are not supported; train again "
      "with a newer PEFT"},
 }};
+
+absl::Status Refuse(absl::string_view key, absl::string_view sentence) {
+  return absl::UnimplementedError(
+      absl::StrCat("field \"", key, "\": ", sentence));
+}
+
+constexpr char kConvert[] =
+    "convert it to LoRA once with peft.save_as_lora(path, model, rank)";
+constexpr char kMerge[] =
+    "serve the base model that PEFT's merge_and_unload() makes of it";
+constexpr char kPrompt[] =
+    "it adds virtual tokens to the prompt and changes no linear layer; send "
+    "the instruction as text, or train a LoRA";
+
+struct OtherType {
+  const char* peft_type;
+  const char* reason;
+  const char* remedy;
+};
+// Of the types that PEFT knows and that are not in AdapterKind.
+constexpr std::array kOtherTypes = {
+    OtherType{"OFT", "rotates the base weights, which no factors can express",
+              kMerge},
+    OtherType{"BOFT", "rotates the base weights, which no factors can express",
+              kMerge},
+    OtherType{"HRA", "reflects the base weights, which no factors can express",
+              kMerge},
+    OtherType{
+        "PSOFT",
+        "rotates the principal part of the base weights, which no factors "
+        "can express",
+        kMerge},
+    OtherType{"ROAD", "rotates pairs of outputs, which no factors can express",
+              kMerge},
+    OtherType{"HIRA", "multiplies each base weight by its own factor",
+              kConvert},
+    OtherType{"LN_TUNING", "replaces norms, which stay shared between requests",
+              kMerge},
+    OtherType{"OSF", "replaces singular vectors of the base weights", kMerge},
+    OtherType{"XLORA",
+              "chooses weights for its adapters with a trained network; "
+              "register the adapters and weigh them in a recipe",
+              ""},
+    OtherType{"POLY",
+              "mixes a pool of factors per task id, which a request has not; "
+              "train a LoRA per task",
+              ""},
+    OtherType{"TRAINABLE_TOKENS",
+              "replaces embedding rows, which stay shared between requests",
+              kMerge},
+    OtherType{"PROMPT_TUNING", kPrompt, ""},
+    OtherType{"MULTITASK_PROMPT_TUNING", kPrompt, ""},
+    OtherType{"P_TUNING", kPrompt, ""},
+    OtherType{"PREFIX_TUNING", kPrompt, ""},
+    OtherType{"CPT", kPrompt, ""},
+    OtherType{"CARTRIDGE", kPrompt, ""},
+    OtherType{"ADAPTION_PROMPT", kPrompt, ""},
+};
+
+absl::Status RefuseType(absl::string_view peft_type) {
+  std::string served = "served are ";
+  absl::StrAppend(&served, absl::StrJoin(ServedPeftTypes(), ", "));
+  for (const OtherType& other : kOtherTypes) {
+    if (other.peft_type == peft_type) {
+      const absl::string_view remedy = other.remedy;
+      return Refuse(
+          "peft_type",
+          absl::StrCat(Quoted(peft_type), " is not served: ", other.reason,
+                       remedy.empty() ? "" : "; ", remedy, ". ", served));
+    }
+  }
+  return Refuse("peft_type",
+                absl::StrCat(Quoted(peft_type), " is not served; if PEFT can, ",
+                             kConvert, ". ", served));
+}
 
 bool IsSet(const ordered_json* value) {
   if (value == nullptr) {
@@ -76,11 +151,6 @@ bool IsSet(const ordered_json* value) {
     return !value->get_ref<const std::string&>().empty();
   }
   return true;
-}
-
-absl::Status Refuse(absl::string_view key, absl::string_view sentence) {
-  return absl::UnimplementedError(
-      absl::StrCat("field \"", key, "\": ", sentence));
 }
 
 // Initialisations that take a part out of the base weights and put it into the
@@ -127,10 +197,8 @@ absl::Status CheckInitialisation(const ordered_json& root) {
 
 absl::Status RefuseUnsupported(const ordered_json& root) {
   ASSIGN_OR_RETURN(const std::string peft_type, GetString(root, "peft_type"));
-  if (peft_type != "LORA") {
-    return Refuse("peft_type",
-                  absl::StrCat(Quoted(peft_type),
-                               " is not supported; supported is LORA"));
+  if (!AdapterKindOf(peft_type).has_value()) {
+    return RefuseType(peft_type);
   }
   ASSIGN_OR_RETURN(const std::string bias, GetStringOr(root, "bias", "none"));
   if (bias != "none") {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,10 +22,18 @@ struct AdapterFactors;  // merge/adapter_factors.h
 
 struct Adapter {
   Digest digest;
-  // [modules]: alpha / rank, or alpha / sqrt(rank) with rsLoRA
-  // (arXiv:2312.03732), of each module; 0 where the adapter has none.
+  // [modules]: what multiplies b^T a of each module, for LoRA alpha / rank, or
+  // alpha / sqrt(rank) with rsLoRA (arXiv:2312.03732); 0 where the adapter has
+  // none.
   std::vector<float> scales;
   std::vector<int32_t> ranks;  // [modules]; 0 where the adapter has none.
+  // Why the adapter cannot be scaled or mixed with others, for a client to
+  // read; empty if it can.
+  std::string alone_because;
+  // It also adds a bias (lora_bias), which only the method cat combines.
+  bool has_bias = false;
+  // Some ModuleFactors have more than `a` and `b`.
+  bool has_row_terms = false;
   std::shared_ptr<const AdapterFactors> factors;
   int64_t bytes = 0;  // Memory that the factors hold.
 };

@@ -10,11 +10,33 @@
 
 namespace stockpot {
 
-// One module's update dW = scale * b^T a. The scale is in Adapter::scales.
+// What an adapter does to one module: y = W x becomes
+//   gain o (W (input_gain o x) + c b^T a x) + shift + c bias,
+// where c is the recipe's weight times Adapter::scales, and o multiplies value
+// by value. What is undefined is left out.
 struct ModuleFactors {
   int64_t module = 0;  // Index into the base model's modules.
   at::Tensor a;        // [rank, in], the base model's dtype and device.
   at::Tensor b;        // [rank, out], likewise: PEFT's lora_B transposed.
+  // float32 on the CPU. An adapter with any but `bias` runs alone, at weight 1
+  // (Adapter::alone_because).
+  at::Tensor bias;        // [out]
+  at::Tensor gain;        // [out]
+  at::Tensor shift;       // [out]
+  at::Tensor input_gain;  // [in]
+
+  bool has_row_terms() const {
+    return bias.defined() || gain.defined() || shift.defined() ||
+           input_gain.defined();
+  }
+  // Memory held.
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (const at::Tensor* t : {&a, &b, &bias, &gain, &shift, &input_gain}) {
+      sum += t->defined() ? static_cast<int64_t>(t->nbytes()) : 0;
+    }
+    return sum;
+  }
 };
 
 struct AdapterFactors {

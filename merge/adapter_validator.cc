@@ -6,15 +6,16 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/status_macros.h"
+#include "formats/adapter_kind.h"
 
 namespace stockpot {
 
 absl::StatusOr<std::unique_ptr<AdapterValidator>> AdapterValidator::Create(
     absl::string_view adapter_config, uint64_t file_bytes,
-    absl::Span<const BaseModule> modules) {
+    absl::Span<const BaseModule> modules, ConversionMeasure measure) {
   ASSIGN_OR_RETURN(AdapterConfig config, AdapterConfig::Parse(adapter_config));
-  return std::unique_ptr<AdapterValidator>(
-      new AdapterValidator(std::move(config), file_bytes, modules));
+  return std::unique_ptr<AdapterValidator>(new AdapterValidator(
+      std::move(config), file_bytes, modules, std::move(measure)));
 }
 
 absl::Status AdapterValidator::FeedHeader(absl::string_view* bytes) {
@@ -36,14 +37,40 @@ absl::Status AdapterValidator::FeedHeader(absl::string_view* bytes) {
         header_, ParseSafetensorsHeader(head_, file_bytes_, AdapterLimits()));
     ASSIGN_OR_RETURN(layout_, MatchAdapter(*header_, config_, modules_));
     scanner_.emplace(*header_);
+    RETURN_IF_ERROR(DecideToKeepData());
     head_ = std::string();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdapterValidator::DecideToKeepData() {
+  keeps_data_ = measure_ != nullptr &&
+                std::any_of(layout_->modules.begin(), layout_->modules.end(),
+                            [](const AdaptedModule& adapted) {
+                              return !adapted.is_exact;
+                            });
+  if (keeps_data_ && file_bytes_ > kMaxMeasuredBytes) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the file has ", file_bytes_,
+        " bytes; one that is converted with a "
+        "loss may have ",
+        kMaxMeasuredBytes,
+        ". Convert it once with peft.save_as_lora(path, model, rank) and "
+        "upload the result"));
   }
   return absl::OkStatus();
 }
 
 absl::Status AdapterValidator::Feed(absl::string_view bytes) {
   RETURN_IF_ERROR(FeedHeader(&bytes));
-  return bytes.empty() ? absl::OkStatus() : scanner_->Feed(bytes);
+  if (bytes.empty()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(scanner_->Feed(bytes));
+  if (keeps_data_) {
+    data_.append(bytes.data(), bytes.size());
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<AdapterFacts> AdapterValidator::Finish(
@@ -54,11 +81,16 @@ absl::StatusOr<AdapterFacts> AdapterValidator::Finish(
                      head_.size(), " bytes; it is truncated"));
   }
   RETURN_IF_ERROR(scanner_->Finish());
+  double kept_energy = 1;
+  if (keeps_data_) {
+    ASSIGN_OR_RETURN(kept_energy, measure_(config_, *header_, *layout_, data_));
+  }
   return AdapterFacts{
       .num_parameters = static_cast<uint64_t>(layout_->num_parameters),
-      .peft_type = "LORA",
+      .peft_type = std::string(PeftTypeName(config_.kind())),
       .min_rank = static_cast<uint32_t>(layout_->min_rank),
       .max_rank = static_cast<uint32_t>(layout_->max_rank),
+      .kept_energy = kept_energy,
       .target_modules = layout_->target_suffixes,
       .base_model = config_.base_model_name_or_path(),
       .base_model_digest = base_model};

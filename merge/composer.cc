@@ -8,6 +8,7 @@
 
 #include "base/retry_after.h"
 #include "base/status_macros.h"
+#include "merge/composability.h"
 #include "merge/mixing.h"
 
 namespace stockpot {
@@ -58,13 +59,16 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
 absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
     const Recipe& recipe, bool* hit) {
   AdapterList adapters;
+  std::vector<ComposedSkill> skills;
   for (const RecipeSkill& skill : recipe.skills()) {
     bool hit_one = false;
     ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
                      GetAdapter(skill.adapter, &hit_one));
     *hit = *hit && hit_one;
     adapters.push_back(std::move(adapter));
+    skills.push_back({.adapter = adapters.back()});
   }
+  RETURN_IF_ERROR(CheckComposable(recipe, skills));
   return adapters;
 }
 

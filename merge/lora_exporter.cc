@@ -182,6 +182,14 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> LoraExporter::Export(
   const std::vector<BaseModule>& base = model_->modules();
   std::vector<ExportedModule> modules;
   if (composition != nullptr) {
+    for (const ComposedSkill& skill : composition->skills) {
+      if (skill.adapter->has_row_terms) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            "adapter sha256:", skill.adapter->digest.ToHex(),
+            " has more than low-rank factors (DoRA, IA3 or lora_bias), which a "
+            "plain LoRA adapter cannot hold; download the adapter itself"));
+      }
+    }
     modules = ModulesOf(*composition, base.size());
   }
   if (modules.empty()) {

@@ -7,13 +7,14 @@
 
 #include "absl/strings/str_cat.h"
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 
 #include "base/status_macros.h"
 #include "formats/adapter_config.h"
 #include "formats/adapter_layout.h"
 #include "formats/safetensors.h"
 #include "merge/adapter_factors.h"
+#include "merge/conversion.h"
+#include "merge/module_loader.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
 
@@ -44,10 +45,11 @@ absl::StatusOr<SafetensorsHeader> ReadHeader(BlobReader* blob) {
   return ParseSafetensorsHeader(head, blob->size_bytes(), AdapterLimits());
 }
 
-// Where a tensor of the file goes.
+// Where a tensor of the file goes; nowhere if null.
 struct Target {
-  ModuleFactors* factors = nullptr;
-  bool is_b = false;
+  at::Tensor* place = nullptr;
+  bool is_factor = false;  // To the model's dtype and device; else float32.
+  bool is_b = false;       // Transposed.
 };
 
 // Streams the blob in order, so that its hash is checked on the way, and
@@ -68,6 +70,7 @@ class TensorStream {
         Advance(skip, &bytes);
         continue;
       }
+      PlaceEmpty();
       if (tensor_ == header_.tensors.size()) {
         break;
       }
@@ -88,28 +91,46 @@ class TensorStream {
     return absl::OkStatus();
   }
 
+  // To be called after the last byte.
+  void Finish() { PlaceEmpty(); }
+
  private:
   void Advance(size_t n, absl::string_view* bytes) {
     position_ += n;
     bytes->remove_prefix(n);
   }
 
+  // Tensors without elements, which no byte completes.
+  void PlaceEmpty() {
+    for (; tensor_ < header_.tensors.size(); ++tensor_) {
+      const TensorInfo& info = header_.tensors[tensor_];
+      if (info.begin != info.end) {
+        return;
+      }
+      if (at::Tensor* place = targets_[tensor_].place; place != nullptr) {
+        *place = at::empty(info.shape, at::kFloat);
+      }
+    }
+  }
+
   absl::Status Place(const TensorInfo& info) {
     const Target& target = targets_[tensor_++];
-    const at::Tensor oriented = target.is_b ? raw_.t() : raw_;
-    at::Tensor& placed = target.is_b ? target.factors->b : target.factors->a;
-    placed = oriented.to(options_.device, options_.dtype).contiguous();
-    // A value of the file is finite; one beyond bfloat16's range is not any
-    // more, and times the zero of a row that does not use it would be NaN
-    // there.
-    if (raw_.scalar_type() == at::kFloat && options_.dtype != at::kFloat &&
-        !at::isfinite(placed).all().item<bool>()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor \"", info.name,
-                       "\" holds a value beyond 3.39e38, which the "
-                       "server's bfloat16 cannot hold; its training diverged"));
-    }
+    const at::Tensor raw = std::move(raw_);
     raw_ = at::Tensor();
+    if (target.place == nullptr) {
+      return absl::OkStatus();
+    }
+    if (!target.is_factor) {
+      *target.place = raw.to(at::kFloat);
+      return absl::OkStatus();
+    }
+    absl::StatusOr<at::Tensor> placed =
+        ToFactor(target.is_b ? raw.t() : raw, options_);
+    if (!placed.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor \"", info.name, "\" ", placed.status().message()));
+    }
+    *target.place = *std::move(placed);
     return absl::OkStatus();
   }
 
@@ -121,30 +142,77 @@ class TensorStream {
   at::Tensor raw_;  // The tensor being filled, in the file's dtype.
 };
 
-// AdapterFactors with one entry per module of the layout, tensors still to
-// come.
-std::shared_ptr<AdapterFactors> EmptyFactors(const AdapterLayout& layout,
-                                             size_t num_tensors,
-                                             std::vector<Target>* targets) {
-  auto factors = std::make_shared<AdapterFactors>();
-  factors->modules.resize(layout.modules.size());
-  targets->resize(num_tensors);
+// The tensors of an adapter on their way into memory.
+struct Loading {
+  std::shared_ptr<AdapterFactors> factors;
+  std::vector<RawParts> parts;  // [modules of the layout]
+  SharedParts shared;
+  std::vector<Target> targets;  // [tensors]; point into the above.
+};
+
+// One entry per module of the layout, tensors still to come.
+void Prepare(const AdapterLayout& layout, const AdapterConfig& config,
+             size_t num_tensors, Loading* loading) {
+  loading->factors = std::make_shared<AdapterFactors>();
+  loading->factors->modules.resize(layout.modules.size());
+  loading->parts.resize(layout.modules.size());
+  loading->targets.resize(num_tensors);
+  // Plain factors, the common and the largest case, need no copy in between.
+  const bool is_plain =
+      config.kind() == AdapterKind::kLora && !config.kind_options().use_dora;
   for (size_t i = 0; i < layout.modules.size(); ++i) {
     const AdaptedModule& adapted = layout.modules[i];
-    factors->modules[i].module = static_cast<int64_t>(adapted.module);
-    (*targets)[adapted.a] = {&factors->modules[i], false};
-    (*targets)[adapted.b] = {&factors->modules[i], true};
+    ModuleFactors& factors = loading->factors->modules[i];
+    factors.module = static_cast<int64_t>(adapted.module);
+    for (size_t p = 0; p < kNumAdapterParts; ++p) {
+      const auto part = static_cast<AdapterPart>(p);
+      if (adapted.parts.Has(part) && part != AdapterPart::kSoupsLogit) {
+        loading->targets[adapted.parts[part]].place = &loading->parts[i][part];
+      }
+    }
+    if (is_plain) {
+      loading->targets[adapted.parts[AdapterPart::kLoraA]] = {&factors.a, true,
+                                                              false};
+      loading->targets[adapted.parts[AdapterPart::kLoraB]] = {&factors.b, true,
+                                                              true};
+    }
   }
-  return factors;
+  if (layout.vera_a != kNoTensor && layout.vera_b != kNoTensor) {
+    loading->targets[layout.vera_a].place = &loading->shared.vera_a;
+    loading->targets[layout.vera_b].place = &loading->shared.vera_b;
+  }
+}
+
+absl::Status ReadTensors(BlobReader* blob, const SafetensorsHeader& header,
+                         const LoadOptions& options, Loading* loading) {
+  TensorStream stream(header, loading->targets, options);
+  std::string chunk;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, blob->Next(&chunk));
+    if (!more) {
+      break;
+    }
+    RETURN_IF_ERROR(stream.Feed(chunk));
+  }
+  stream.Finish();
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<int64_t> RegistrySource::ResidentBytes(const Digest& digest) {
   ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, store_->OpenBlob(digest));
-  // At most float32 of a file that holds at least 2 bytes an element.
-  const int64_t growth = model_->options().dtype == at::kFloat ? 2 : 1;
-  return static_cast<int64_t>(blob->size_bytes()) * growth;
+  ASSIGN_OR_RETURN(const AdapterConfig config,
+                   AdapterConfig::Parse(blob->adapter_config()));
+  ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadHeader(blob.get()));
+  ASSIGN_OR_RETURN(const AdapterLayout layout,
+                   MatchAdapter(header, config, model_->modules()));
+  int64_t bytes = 0;
+  for (const AdaptedModule& adapted : layout.modules) {
+    bytes += MostBytes(model_->modules()[adapted.module], config, adapted,
+                       model_->options().dtype);
+  }
+  return bytes;
 }
 
 absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
@@ -157,31 +225,28 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
                    MatchAdapter(header, config, model_->modules()));
   return CatchTorch([&]() -> absl::StatusOr<std::shared_ptr<const Adapter>> {
     const OneTorchThread alone;
-    std::vector<Target> targets;
-    std::shared_ptr<AdapterFactors> factors =
-        EmptyFactors(layout, header.tensors.size(), &targets);
-    TensorStream stream(header, std::move(targets), model_->options());
-    std::string chunk;
-    while (true) {
-      ASSIGN_OR_RETURN(const bool more, blob->Next(&chunk));
-      if (!more) {
-        break;
-      }
-      RETURN_IF_ERROR(stream.Feed(chunk));
-    }
+    Loading loading;
+    Prepare(layout, config, header.tensors.size(), &loading);
+    RETURN_IF_ERROR(
+        ReadTensors(blob.get(), header, model_->options(), &loading));
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = digest;
+    adapter->alone_because = AloneBecause(config);
+    adapter->has_bias = config.kind_options().lora_bias;
     adapter->scales.resize(model_->modules().size());
     adapter->ranks.resize(model_->modules().size());
     for (size_t i = 0; i < layout.modules.size(); ++i) {
       const AdaptedModule& adapted = layout.modules[i];
-      adapter->scales[adapted.module] = static_cast<float>(adapted.scale);
+      ModuleFactors& factors = loading.factors->modules[i];
+      ASSIGN_OR_RETURN(adapter->scales[adapted.module],
+                       FinishModule(*model_, config, adapted, loading.shared,
+                                    &loading.parts[i], &factors));
       adapter->ranks[adapted.module] =
-          static_cast<int32_t>(factors->modules[i].a.size(0));
-      adapter->bytes += static_cast<int64_t>(factors->modules[i].a.nbytes() +
-                                             factors->modules[i].b.nbytes());
+          factors.a.defined() ? static_cast<int32_t>(factors.a.size(0)) : 0;
+      adapter->bytes += factors.bytes();
+      adapter->has_row_terms |= factors.has_row_terms();
     }
-    adapter->factors = std::move(factors);
+    adapter->factors = std::move(loading.factors);
     return adapter;
   });
 }

@@ -11,8 +11,9 @@
 
 namespace stockpot {
 
-// Thread-safe. Holds at most one tensor in the file's dtype beside what it
-// returns.
+// Thread-safe. Beside what it returns, it holds at most one tensor of a plain
+// LoRA in the file's dtype, and of other kinds the file in float32 and what
+// converting one module takes (docs/adapters.md).
 class RegistrySource : public AdapterSource {
  public:
   // Both must outlive the source.

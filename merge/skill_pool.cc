@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_map.h"
 
 #include "merge/adapter_factors.h"
+#include "merge/row_terms.h"
 
 namespace stockpot {
 
@@ -30,6 +31,7 @@ std::vector<const Adapter*> AdaptersOf(
 SkillPool::SkillPool(int64_t num_modules, const LoadOptions& options,
                      bool stacked)
     : stacked_(stacked || options.device != at::kCPU),
+      device_(options.device),
       stack_(num_modules, options),
       deltas_(num_modules) {}
 
@@ -91,6 +93,7 @@ const DeltaSet& SkillPool::Prepare(
   } else {
     Borrow(compositions, adapters);
   }
+  SetRowTerms(compositions, device_, &deltas_);
   prepared_ = std::move(recipes);
   return deltas_;
 }

@@ -46,6 +46,7 @@ class SkillPool {
               const std::vector<const Adapter*>& adapters);
 
   const bool stacked_;
+  const at::Device device_;
   SkillStack stack_;
   DeltaSet deltas_;
   std::vector<Digest> prepared_;  // Recipes whose mix is in deltas_.

@@ -249,4 +249,23 @@ void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
   y.addmm_(v.to(x.scalar_type()), delta.b);
 }
 
+void ApplyOutputTerms(const ModuleDelta& delta, const at::Tensor& mix,
+                      at::Tensor y) {
+  at::Tensor wide = y.to(at::kFloat);
+  if (delta.gain.defined()) {
+    wide = wide * delta.gain.index_select(0, mix);
+  }
+  if (delta.shift.defined()) {
+    wide = wide + delta.shift.index_select(0, mix);
+  }
+  y.copy_(wide);
+}
+
+at::Tensor ScaledInputs(const ModuleDelta& delta, const at::Tensor& mix,
+                        const at::Tensor& x) {
+  return delta.input_gain.defined()
+             ? (x * delta.input_gain.index_select(0, mix)).to(x.scalar_type())
+             : x;
+}
+
 }  // namespace stockpot

@@ -21,6 +21,16 @@ void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
 void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
                      const at::Tensor& mix, at::Tensor y);
 
+// Applies gain and shift of `delta` to y [rows, out] in place, where they are
+// defined; mix [rows] int64 on y's device. Throws c10::Error.
+void ApplyOutputTerms(const ModuleDelta& delta, const at::Tensor& mix,
+                      at::Tensor y);
+
+// x [rows, in] times the input_gain of each row's mix, or x itself if there is
+// none. Throws c10::Error.
+at::Tensor ScaledInputs(const ModuleDelta& delta, const at::Tensor& mix,
+                        const at::Tensor& x);
+
 }  // namespace stockpot
 
 #endif  // STOCKPOT_MODEL_ADD_DELTA_H_

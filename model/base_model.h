@@ -26,6 +26,13 @@ struct LoadOptions {
   at::Device device = at::kCPU;
 };
 
+// A linear layer's tensors as the checkpoint has them: views of its pages on
+// the CPU, in the dtype of the file, alive as long as the model.
+struct ModuleWeights {
+  at::Tensor weight;  // [out, in]; not contiguous where the file has [in, out].
+  at::Tensor bias;    // [out], or undefined.
+};
+
 class BaseModel {
  public:
   virtual ~BaseModel() = default;
@@ -51,6 +58,12 @@ class BaseModel {
   virtual absl::StatusOr<at::Tensor> Forward(const StepBatch& batch,
                                              const DeltaSet* deltas,
                                              KvCache* kv) const = 0;
+
+  // The original weights of modules()[module], for what is computed from them
+  // when an adapter is loaded. Gives back the pages that earlier calls read.
+  // Thread-safe. Never throws.
+  // Errors: InvalidArgument (the checkpoint changed), Internal.
+  virtual absl::StatusOr<ModuleWeights> Weights(size_t module) const = 0;
 
   const ModelConfig& config() const { return config_; }
   const std::vector<BaseModule>& modules() const { return modules_; }

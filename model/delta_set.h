@@ -53,7 +53,17 @@ struct ModuleDelta {
   // Instead of `skills` and `shares` where the model is not on the CPU.
   StackedDelta stacked;
 
+  // Beside the updates, a row may scale its inputs before W and the updates see
+  // them, and its outputs, updates included, before a shift is added:
+  //   y = gain o (W (input_gain o x) + updates) + shift.
+  // float32 on the model's device, neutral (1, 1, 0) in rows of mixes that do
+  // not; undefined where no mix does, which costs nothing.
+  at::Tensor gain;        // [mixes, out]
+  at::Tensor shift;       // [mixes, out]
+  at::Tensor input_gain;  // [mixes, in]; only of BaseModule::reads_alone.
+
   bool empty() const { return skills.empty() && !stacked.a.defined(); }
+  bool has_output_terms() const { return gain.defined() || shift.defined(); }
 };
 
 // Indexed by module (model/modules.h); empty where nothing is added.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
@@ -23,6 +24,14 @@ struct Gpt2Model::Step {
   const DeltaSet* deltas;
   KvCache* kv;
   StepTensors tensors;
+
+  at::Tensor Scaled(int64_t layer, Gpt2Module::Index module,
+                    const at::Tensor& x) const {
+    return deltas == nullptr
+               ? x
+               : tensors.Scaled((*deltas)[layer * Gpt2Module::kCount + module],
+                                x);
+  }
 
   void Add(int64_t layer, Gpt2Module::Index module, const at::Tensor& x,
            at::Tensor y) const {
@@ -142,9 +151,10 @@ at::Tensor Gpt2Model::Activate(const at::Tensor& x) const {
   }
 }
 
-at::Tensor Gpt2Model::Attention(int64_t index, const at::Tensor& x,
+at::Tensor Gpt2Model::Attention(int64_t index, const at::Tensor& input,
                                 Step* step) const {
   const Layer& layer = layers_[index];
+  const at::Tensor x = step->Scaled(index, Gpt2Module::kAttention, input);
   const int64_t hidden = config_.hidden_size;
   const at::Tensor qkv = layer.attention(x);  // [rows, 3 hidden]
   step->Add(index, Gpt2Module::kAttention, x, qkv);
@@ -152,21 +162,24 @@ at::Tensor Gpt2Model::Attention(int64_t index, const at::Tensor& x,
   at::Tensor& values = step->kv->values(index);
   StoreKv(qkv.narrow(1, hidden, hidden), qkv.narrow(1, 2 * hidden, hidden),
           step->tensors.slots, keys, values);
-  const at::Tensor mixed =
+  const at::Tensor mixed = step->Scaled(
+      index, Gpt2Module::kAttentionOut,
       Attend(qkv.narrow(1, 0, hidden),
              {config_.num_heads, config_.num_kv_heads, config_.head_dim},
-             step->batch, keys, values);  // [rows, hidden]
+             step->batch, keys, values));  // [rows, hidden]
   at::Tensor out = layer.attention_out(mixed);
   step->Add(index, Gpt2Module::kAttentionOut, mixed, out);
   return out;
 }
 
-at::Tensor Gpt2Model::Mlp(int64_t index, const at::Tensor& x,
+at::Tensor Gpt2Model::Mlp(int64_t index, const at::Tensor& input,
                           Step* step) const {
   const Layer& layer = layers_[index];
+  const at::Tensor x = step->Scaled(index, Gpt2Module::kFc, input);
   const at::Tensor wide = layer.fc(x);  // [rows, intermediate]
   step->Add(index, Gpt2Module::kFc, x, wide);
-  const at::Tensor active = Activate(wide);
+  const at::Tensor active =
+      step->Scaled(index, Gpt2Module::kFcOut, Activate(wide));
   at::Tensor out = layer.fc_out(active);
   step->Add(index, Gpt2Module::kFcOut, active, out);
   return out;
@@ -188,8 +201,11 @@ at::Tensor Gpt2Model::Run(const StepBatch& batch, const DeltaSet* deltas,
   if (t.sampled_rows.numel() == 0) {
     return at::empty({0, config_.vocab_size}, at::kFloat);
   }
-  const at::Tensor x =
+  at::Tensor x =
       Normalise(residual.index_select(0, t.sampled_rows), final_norm_);
+  if (deltas != nullptr) {
+    x = t.ScaledSampled(deltas->back(), x);
+  }
   const at::Tensor logits = head_(x);  // [sampled, vocab]
   if (deltas != nullptr) {
     t.AddSampled(deltas->back(), x, logits);
@@ -203,6 +219,28 @@ absl::StatusOr<at::Tensor> Gpt2Model::Forward(const StepBatch& batch,
   return CatchTorch([&]() -> absl::StatusOr<at::Tensor> {
     const c10::InferenceMode inference;
     return Run(batch, deltas, kv);
+  });
+}
+
+absl::StatusOr<ModuleWeights> Gpt2Model::Weights(size_t module) const {
+  const BaseModule& m = modules_[module];
+  checkpoint_->DropPages();
+  return CatchTorch([&]() -> absl::StatusOr<ModuleWeights> {
+    const WeightReader reader(checkpoint_.get(), "transformer.", options_);
+    ModuleWeights weights;
+    if (m.is_output_head) {
+      ASSIGN_OR_RETURN(weights.weight,
+                       reader.Mapped(config_.tie_embeddings ? "wte.weight"
+                                                            : "lm_head.weight",
+                                     {m.out, m.in}));
+      return weights;
+    }
+    const std::string name(absl::StripPrefix(m.path, "transformer."));
+    ASSIGN_OR_RETURN(const at::Tensor conv,
+                     reader.Mapped(name + ".weight", {m.in, m.out}));
+    weights.weight = conv.t();
+    ASSIGN_OR_RETURN(weights.bias, reader.Mapped(name + ".bias", {m.out}));
+    return weights;
   });
 }
 

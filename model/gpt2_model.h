@@ -29,6 +29,7 @@ class Gpt2Model : public BaseModel {
   absl::StatusOr<at::Tensor> Forward(const StepBatch& batch,
                                      const DeltaSet* deltas,
                                      KvCache* kv) const override;
+  absl::StatusOr<ModuleWeights> Weights(size_t module) const override;
 
  private:
   struct LayerNorm {
@@ -58,9 +59,10 @@ class Gpt2Model : public BaseModel {
 
   at::Tensor Normalise(const at::Tensor& x, const LayerNorm& norm) const;
   at::Tensor Activate(const at::Tensor& x) const;
-  // x [rows, hidden] normalised -> the block's contribution [rows, hidden].
-  at::Tensor Attention(int64_t index, const at::Tensor& x, Step* step) const;
-  at::Tensor Mlp(int64_t index, const at::Tensor& x, Step* step) const;
+  // input [rows, hidden] normalised -> the block's contribution [rows, hidden].
+  at::Tensor Attention(int64_t index, const at::Tensor& input,
+                       Step* step) const;
+  at::Tensor Mlp(int64_t index, const at::Tensor& input, Step* step) const;
   at::Tensor Run(const StepBatch& batch, const DeltaSet* deltas,
                  KvCache* kv) const;
 

@@ -3,7 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/empty.h>
@@ -27,6 +29,14 @@ struct LlamaModel::Step {
   StepTensors tensors;
   at::Tensor cosines;  // [rows, dim / 2] float32
   at::Tensor sines;    // [rows, dim / 2] float32
+
+  at::Tensor Scaled(int64_t layer, LlamaModule::Index module,
+                    const at::Tensor& x) const {
+    return deltas == nullptr
+               ? x
+               : tensors.Scaled((*deltas)[layer * LlamaModule::kCount + module],
+                                x);
+  }
 
   void Add(int64_t layer, LlamaModule::Index module, const at::Tensor& x,
            at::Tensor y) const {
@@ -156,9 +166,10 @@ at::Tensor LlamaModel::Attention(int64_t index, const at::Tensor& x,
   at::Tensor& keys = step->kv->keys(index);
   at::Tensor& values = step->kv->values(index);
   StoreKv(key, value, step->tensors.slots, keys, values);
-  const at::Tensor mixed =
+  const at::Tensor mixed = step->Scaled(
+      index, LlamaModule::kO,
       Attend(query, {config_.num_heads, config_.num_kv_heads, config_.head_dim},
-             step->batch, keys, values);  // [rows, q]
+             step->batch, keys, values));  // [rows, q]
   at::Tensor out = layer.o(mixed);
   step->Add(index, LlamaModule::kO, mixed, out);
   return out;
@@ -171,7 +182,8 @@ at::Tensor LlamaModel::Mlp(int64_t index, const at::Tensor& x,
   const at::Tensor gate_up = layer.gate_up(x);  // [rows, 2 n]
   step->Add(index, LlamaModule::kGate, x, gate_up.narrow(1, 0, n));
   step->Add(index, LlamaModule::kUp, x, gate_up.narrow(1, n, n));
-  const at::Tensor gated = SiluMul(gate_up);  // [rows, n]
+  const at::Tensor gated =
+      step->Scaled(index, LlamaModule::kDown, SiluMul(gate_up));  // [rows, n]
   at::Tensor out = layer.down(gated);
   step->Add(index, LlamaModule::kDown, gated, out);
   return out;
@@ -203,8 +215,10 @@ at::Tensor LlamaModel::Run(const StepBatch& batch, const DeltaSet* deltas,
   // Only rows that are sampled go through the head, a fifth of the weights.
   residual = residual.index_select(0, step.tensors.sampled_rows);
   delta = delta.index_select(0, step.tensors.sampled_rows);
-  const at::Tensor x =
-      AddRmsNorm(residual, delta, final_norm_, config_.norm_eps);
+  at::Tensor x = AddRmsNorm(residual, delta, final_norm_, config_.norm_eps);
+  if (deltas != nullptr) {
+    x = step.tensors.ScaledSampled(deltas->back(), x);
+  }
   const at::Tensor logits = head_(x);  // [sampled, vocab]
   if (deltas != nullptr) {
     step.tensors.AddSampled(deltas->back(), x, logits);
@@ -218,6 +232,28 @@ absl::StatusOr<at::Tensor> LlamaModel::Forward(const StepBatch& batch,
   return CatchTorch([&]() -> absl::StatusOr<at::Tensor> {
     const c10::InferenceMode inference;
     return Run(batch, deltas, kv);
+  });
+}
+
+absl::StatusOr<ModuleWeights> LlamaModel::Weights(size_t module) const {
+  const BaseModule& m = modules_[module];
+  checkpoint_->DropPages();
+  return CatchTorch([&]() -> absl::StatusOr<ModuleWeights> {
+    const WeightReader reader(checkpoint_.get(), "model.", options_);
+    std::string name(absl::StripPrefix(m.path, "model."));
+    if (m.is_output_head && config_.tie_embeddings) {
+      name = "embed_tokens";
+    }
+    ModuleWeights weights;
+    ASSIGN_OR_RETURN(weights.weight,
+                     reader.Mapped(name + ".weight", {m.out, m.in}));
+    const bool has_bias = absl::StrContains(name, ".mlp.")
+                              ? config_.mlp_bias
+                              : config_.attention_bias && !m.is_output_head;
+    if (has_bias) {
+      ASSIGN_OR_RETURN(weights.bias, reader.Mapped(name + ".bias", {m.out}));
+    }
+    return weights;
   });
 }
 

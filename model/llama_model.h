@@ -28,6 +28,7 @@ class LlamaModel : public BaseModel {
   absl::StatusOr<at::Tensor> Forward(const StepBatch& batch,
                                      const DeltaSet* deltas,
                                      KvCache* kv) const override;
+  absl::StatusOr<ModuleWeights> Weights(size_t module) const override;
 
  private:
   struct Layer {

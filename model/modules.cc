@@ -11,16 +11,18 @@ void AppendLlamaLayer(const ModelConfig& c, int64_t layer,
   const std::string prefix = absl::StrCat("model.layers.", layer, ".");
   const int64_t q = c.num_heads * c.head_dim;
   const int64_t kv = c.num_kv_heads * c.head_dim;
-  const auto add = [&](const char* name, int64_t in, int64_t out) {
-    modules->push_back({absl::StrCat(prefix, name), in, out, false});
+  const auto add = [&](const char* name, int64_t in, int64_t out,
+                       bool reads_alone) {
+    modules->push_back(
+        {absl::StrCat(prefix, name), in, out, false, reads_alone});
   };
-  add("self_attn.q_proj", c.hidden_size, q);
-  add("self_attn.k_proj", c.hidden_size, kv);
-  add("self_attn.v_proj", c.hidden_size, kv);
-  add("self_attn.o_proj", q, c.hidden_size);
-  add("mlp.gate_proj", c.hidden_size, c.intermediate_size);
-  add("mlp.up_proj", c.hidden_size, c.intermediate_size);
-  add("mlp.down_proj", c.intermediate_size, c.hidden_size);
+  add("self_attn.q_proj", c.hidden_size, q, false);
+  add("self_attn.k_proj", c.hidden_size, kv, false);
+  add("self_attn.v_proj", c.hidden_size, kv, false);
+  add("self_attn.o_proj", q, c.hidden_size, true);
+  add("mlp.gate_proj", c.hidden_size, c.intermediate_size, false);
+  add("mlp.up_proj", c.hidden_size, c.intermediate_size, false);
+  add("mlp.down_proj", c.intermediate_size, c.hidden_size, true);
 }
 
 void AppendGpt2Layer(const ModelConfig& c, int64_t layer,

@@ -1,6 +1,5 @@
 #include "model/step_tensors.h"
 
-#include <utility>
 #include <vector>
 
 #include <ATen/ops/tensor.h>
@@ -34,22 +33,41 @@ StepTensors StepTensors::Of(const StepBatch& batch, at::Device device) {
   return t;
 }
 
+namespace {
+
+void AddAll(const ModuleDelta& delta, const at::Tensor& mix,
+            const at::Tensor& mix_on_device, const at::Tensor& x,
+            const at::Tensor& y) {
+  if (delta.stacked.a.defined()) {
+    AddStackedDelta(x, delta.stacked, mix_on_device, y);
+  } else if (!delta.empty()) {
+    AddDelta(x, delta, mix, y);
+  }
+  if (delta.has_output_terms()) {
+    ApplyOutputTerms(delta, mix_on_device, y);
+  }
+}
+
+}  // namespace
+
+at::Tensor StepTensors::Scaled(const ModuleDelta& delta,
+                               const at::Tensor& x) const {
+  return ScaledInputs(delta, mix_on_device, x);
+}
+
+at::Tensor StepTensors::ScaledSampled(const ModuleDelta& delta,
+                                      const at::Tensor& x) const {
+  return ScaledInputs(delta, sampled_mix_on_device, x);
+}
+
 void StepTensors::Add(const ModuleDelta& delta, const at::Tensor& x,
                       at::Tensor y) const {
-  if (delta.stacked.a.defined()) {
-    AddStackedDelta(x, delta.stacked, mix_on_device, std::move(y));
-  } else if (!delta.empty()) {
-    AddDelta(x, delta, mix, std::move(y));
-  }
+  AddAll(delta, mix, mix_on_device, x, y);
 }
 
 void StepTensors::AddSampled(const ModuleDelta& delta, const at::Tensor& x,
                              at::Tensor y) const {
-  if (delta.stacked.a.defined()) {
-    AddStackedDelta(x, delta.stacked, sampled_mix_on_device, std::move(y));
-  } else if (!delta.empty()) {
-    AddDelta(x, delta, sampled_mix, std::move(y));
-  }
+  AddAll(delta, sampled_mix, sampled_mix_on_device, x, y);
 }
 
 }  // namespace stockpot

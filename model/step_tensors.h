@@ -23,8 +23,14 @@ struct StepTensors {
   // Throws c10::Error.
   static StepTensors Of(const StepBatch& batch, at::Device device);
 
-  // Adds `delta` to a module's output: x [rows, in], y [rows, out]. Throws
+  // What a module reads under `delta`, x [rows, in] or a scaled copy. Throws
   // c10::Error.
+  at::Tensor Scaled(const ModuleDelta& delta, const at::Tensor& x) const;
+  // Likewise for the rows that are sampled.
+  at::Tensor ScaledSampled(const ModuleDelta& delta, const at::Tensor& x) const;
+
+  // Applies `delta` to a module's output y [rows, out], where the module read x
+  // [rows, in]. Throws c10::Error.
   void Add(const ModuleDelta& delta, const at::Tensor& x, at::Tensor y) const;
   // Likewise for the rows that are sampled.
   void AddSampled(const ModuleDelta& delta, const at::Tensor& x,

@@ -41,6 +41,9 @@ struct AdapterFacts {
   std::string peft_type;
   uint32_t min_rank = 0;
   uint32_t max_rank = 0;
+  // The least share of a module's update that its factors keep; 1 unless the
+  // adapter is converted and something was left out.
+  double kept_energy = 1;
   std::vector<std::string> target_modules;
   std::string base_model;    // As the adapter_config spells it.
   Digest base_model_digest;  // Of the base that it was validated against.

@@ -112,6 +112,7 @@ storage::v1::AdapterManifest MakeManifest(const UploadSpec& spec,
   }
   manifest.set_base_model(facts.base_model);
   manifest.set_base_model_digest(EncodeDigest(facts.base_model_digest));
+  manifest.set_kept_energy(facts.kept_energy);
   manifest.set_create_time_us(absl::ToUnixMicros(create_time));
   return manifest;
 }
@@ -137,6 +138,8 @@ absl::StatusOr<AdapterRecord> RecordOf(
   record.facts.peft_type = manifest.peft_type();
   record.facts.min_rank = manifest.min_rank();
   record.facts.max_rank = manifest.max_rank();
+  record.facts.kept_energy =
+      manifest.kept_energy() > 0 ? manifest.kept_energy() : 1;
   record.facts.target_modules.assign(manifest.target_modules().begin(),
                                      manifest.target_modules().end());
   record.facts.base_model = manifest.base_model();

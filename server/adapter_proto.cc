@@ -23,6 +23,7 @@ v1::Adapter ToWire(const AdapterRecord& record) {
   out.set_peft_type(record.facts.peft_type);
   out.set_min_rank(record.facts.min_rank);
   out.set_max_rank(record.facts.max_rank);
+  out.set_kept_energy(record.facts.kept_energy);
   out.mutable_target_modules()->Add(record.facts.target_modules.begin(),
                                     record.facts.target_modules.end());
   out.set_base_model(record.facts.base_model);

@@ -1,7 +1,9 @@
 #include "server/admin_service.h"
 
+#include <string>
 #include <utility>
 
+#include "formats/adapter_kind.h"
 #include "merge/merge_options.h"
 #include "server/grpc_status.h"
 #include "server/resident.h"
@@ -32,7 +34,9 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   for (const MergeMethod method : AllMethods()) {
     response->add_methods(MethodName(method));
   }
-  response->add_peft_types("LORA");
+  for (std::string& type : ServedPeftTypes()) {
+    response->add_peft_types(std::move(type));
+  }
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

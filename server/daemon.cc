@@ -23,6 +23,7 @@
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/composer.h"
 #include "merge/lora_exporter.h"
+#include "merge/module_loader.h"
 #include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
@@ -249,6 +250,12 @@ absl::Status Daemon::StartEngine() {
   ASSIGN_OR_RETURN(KvCache kv, KvCache::Create(p.model->KvShape(), num_blocks));
   p.source = std::make_unique<RegistrySource>(p.store.get(), p.model.get());
   p.merger = std::make_unique<RecipeMerger>(p.model.get());
+  p.serving.measure = [model = p.model.get()](const AdapterConfig& config,
+                                              const SafetensorsHeader& header,
+                                              const AdapterLayout& layout,
+                                              absl::string_view data) {
+    return MeasureConversion(*model, config, header, layout, data);
+  };
   p.composer = std::make_unique<Composer>(
       p.source.get(),
       Composer::Options{

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "formats/adapter_layout.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "merge/adapter_validator.h"
 #include "merge/composer.h"
 #include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
@@ -45,6 +46,8 @@ struct Serving {
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;
   PinnedRecipes* pinned = nullptr;
+  // Of uploads whose conversion leaves something out; needs torch.
+  ConversionMeasure measure;
   Engine* engine = nullptr;
   Metrics* metrics = nullptr;
 };

@@ -85,7 +85,7 @@ absl::Status UploadReactor::Begin(const v1::AdapterMetadata& metadata) {
   ASSIGN_OR_RETURN(
       validator_,
       AdapterValidator::Create(metadata.adapter_config(), metadata.size_bytes(),
-                               serving_.model.modules));
+                               serving_.model.modules, serving_.measure));
   ASSIGN_OR_RETURN(upload_, serving_.store->BeginUpload(std::move(spec)));
   return absl::OkStatus();
 }

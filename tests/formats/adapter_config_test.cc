@@ -119,10 +119,11 @@ TEST(AdapterConfigTest, HugeScalingIsRefused) {
 
 TEST(AdapterConfigTest, WhatIsNotBuiltIsRefusedByName) {
   const ordered_json changes[] = {
-      {{"peft_type", "ADALORA"}},
-      {{"peft_type", "IA3"}},
-      {{"use_dora", true}},
-      {{"lora_bias", true}},
+      {{"peft_type", "OFT"}},
+      {{"peft_type", "XLORA"}},
+      {{"peft_type", "PREFIX_TUNING"}},
+      {{"peft_type", "VBLORA"}},
+      {{"peft_type", "invented"}},
       {{"bias", "all"}},
       {{"bias", "lora_only"}},
       {{"modules_to_save", {"lm_head"}}},
@@ -280,12 +281,13 @@ TEST(AdapterConfigTest, JudgesRealConfigs) {
       {"saved/qwen25vl_115_targets.json", kOk, ""},
       {"saved/qwen3_06b.json", kOk, ""},
       {"saved/t5small.json", kOk, ""},
-      {"peft_inputs/MetaMathQA__adalora__llama-3.2-3B-rank32.json",
-       kUnimplemented, "ADALORA"},
+      // Inputs of training: PEFT writes the modules when it saves.
+      {"peft_inputs/MetaMathQA__adalora__llama-3.2-3B-rank32.json", kInvalid,
+       "target_modules"},
       {"peft_inputs/MetaMathQA__vblora__llama-3.2-3B-default.json",
        kUnimplemented, "VBLORA"},
-      {"peft_inputs/MetaMathQA__lora__llama-3.2-3B-rank32-dora.json",
-       kUnimplemented, "use_dora"},
+      {"peft_inputs/MetaMathQA__lora__llama-3.2-3B-rank32-dora.json", kInvalid,
+       "target_modules"},
       {"peft_inputs/MetaMathQA__lora__llama-3.2-3B-rank32-kasa.json",
        kUnimplemented, "kasa_config"},
       {"peft_inputs/MetaMathQA__lora__llama-3.2-3B-rank64-rslora.json",

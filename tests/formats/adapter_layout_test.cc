@@ -70,8 +70,10 @@ TEST(MatchAdapterTest, PairsFactorsWithModules) {
   ASSERT_EQ(layout->modules.size(), 2);
   const AdaptedModule& v = layout->modules[1];
   EXPECT_EQ(v.module, 1);
-  EXPECT_EQ(header.tensors[v.a].name, absl::StrCat(kV, ".lora_A.weight"));
-  EXPECT_EQ(header.tensors[v.b].name, absl::StrCat(kV, ".lora_B.weight"));
+  EXPECT_EQ(header.tensors[v.parts[AdapterPart::kLoraA]].name,
+            absl::StrCat(kV, ".lora_A.weight"));
+  EXPECT_EQ(header.tensors[v.parts[AdapterPart::kLoraB]].name,
+            absl::StrCat(kV, ".lora_B.weight"));
   EXPECT_EQ(v.rank, 2);
   EXPECT_EQ(v.scale, 8.0);
   EXPECT_EQ(layout->num_parameters, 2 * (6 + 10) + 2 * (6 + 4));
@@ -197,8 +199,11 @@ TEST(MatchAdapterTest, OtherTensorsAreRefusedByKind) {
   const Case cases[] = {
       {"base_model.model.model.embed_tokens.lora_embedding_A", kUnimplemented,
        "adapted embeddings"},
-      {absl::StrCat(kQ, ".lora_magnitude_vector"), kUnimplemented, "DoRA"},
-      {absl::StrCat(kQ, ".lora_B.bias"), kUnimplemented, "bias on lora_B"},
+      {absl::StrCat(kQ, ".lora_magnitude_vector"), kInvalid,
+       "does not say use_dora"},
+      {absl::StrCat(kQ, ".lora_B.bias"), kInvalid, "does not say lora_bias"},
+      {absl::StrCat(kQ, ".lora_E"), kInvalid, "is of a ADALORA adapter"},
+      {absl::StrCat(kQ, ".hada_w1_a"), kInvalid, "is of a LOHA adapter"},
       {absl::StrCat(kQ, ".bias"), kUnimplemented, "base model itself"},
       {"base_model.model.lm_head.weight", kUnimplemented, "modules_to_save"},
       {"base_model.model.model.embed_tokens.token_adapter."

@@ -39,6 +39,8 @@ def amplitude_of(name):
     """Chosen so that the logits of tiny models spread over several units."""
     if "lora_" in name:
         return 0.2
+    if "hada_" in name or "vera_" in name:
+        return 0.6
     if name.endswith(".bias"):
         return 0.1
     if any(part in name for part in ("embed_tokens", "lm_head", "wte")):

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -236,9 +237,10 @@ TEST_F(AdapterValidatorTest, OptionsThatChangeTheMathematicsAreRefusedByName) {
     config[key] = std::move(value);
     return Validate(config.dump(), file);
   };
-  EXPECT_THAT(with("peft_type", "LOHA"), IsUnbuilt("LOHA"));
-  EXPECT_THAT(with("use_dora", true), IsUnbuilt("use_dora"));
-  EXPECT_THAT(with("lora_bias", true), IsUnbuilt("lora_bias"));
+  EXPECT_THAT(with("peft_type", "OFT"), IsUnbuilt("OFT"));
+  // Served, and then the file must hold what they need.
+  EXPECT_THAT(with("use_dora", true), IsInvalid("lora_magnitude_vector"));
+  EXPECT_THAT(with("lora_bias", true), IsInvalid("lora_B.bias is missing"));
   EXPECT_THAT(with("modules_to_save", {"lm_head"}),
               IsUnbuilt("modules_to_save"));
   EXPECT_THAT(with("init_lora_weights", "pissa"),
@@ -258,7 +260,84 @@ TEST_F(AdapterValidatorTest, TensorsOfOtherMethodsAreRefusedByName) {
        Dtype::kF32,
        {48},
        std::string(192, '\0')});
-  EXPECT_THAT(Validate(tensors), IsUnbuilt("lora_magnitude_vector"));
+  EXPECT_THAT(Validate(tensors), IsInvalid("lora_magnitude_vector"));
+  tensors.back().name = "base_model.model.model.embed_tokens.lora_embedding_A";
+  EXPECT_THAT(Validate(tensors), IsUnbuilt("lora_embedding_A"));
+}
+
+// A LoHa of rank 30 over a layer of 600: 900 ranks, of which 512 are served.
+class LossyValidatorTest : public ::testing::Test {
+ protected:
+  LossyValidatorTest() {
+    for (const char* part : {"w1", "w2"}) {
+      for (const auto& [half, shape] :
+           {std::pair{"_a", std::vector<int64_t>{600, 30}},
+            std::pair{"_b", std::vector<int64_t>{30, 600}}}) {
+        const std::string name =
+            absl::StrCat("base_model.model.proj.hada_", part, half);
+        tensors_.push_back({name, Dtype::kF16, shape,
+                            ::stockpot::testing::TinyTensorBytes(
+                                {name, shape}, 1, Dtype::kF16)});
+      }
+    }
+  }
+
+  absl::StatusOr<AdapterFacts> Validate(ConversionMeasure measure) {
+    const std::string file = SafetensorsFile(tensors_);
+    auto validator = AdapterValidator::Create(
+        R"({"peft_type":"LOHA","r":30,"alpha":1,"target_modules":["proj"]})",
+        file.size(), modules_, std::move(measure));
+    if (!validator.ok()) return validator.status();
+    for (size_t at = 0; at < file.size(); at += 1000) {
+      const absl::Status status =
+          (*validator)->Feed(absl::string_view(file).substr(at, 1000));
+      if (!status.ok()) return status;
+    }
+    return (*validator)->Finish(Sha256::Of("base"));
+  }
+
+  std::vector<BaseModule> modules_ = {{"proj", 600, 600}};
+  std::vector<RawTensor> tensors_;
+};
+
+TEST_F(LossyValidatorTest, TheConversionIsMeasuredOnTheWholeData) {
+  std::string data;
+  for (const RawTensor& tensor : tensors_) data += tensor.bytes;
+  const auto facts =
+      Validate([&](const AdapterConfig& config, const SafetensorsHeader& header,
+                   const AdapterLayout& layout, absl::string_view seen) {
+        EXPECT_EQ(config.kind(), AdapterKind::kLoha);
+        EXPECT_EQ(header.tensors.size(), 4);
+        EXPECT_FALSE(layout.modules[0].is_exact);
+        EXPECT_EQ(seen, data);
+        return absl::StatusOr<double>(0.97);
+      });
+  ASSERT_THAT(facts, IsOk());
+  EXPECT_EQ(facts->kept_energy, 0.97);
+  EXPECT_EQ(facts->peft_type, "LOHA");
+  EXPECT_EQ(facts->max_rank, 512);
+}
+
+TEST_F(LossyValidatorTest, AConversionThatFailsRefusesTheUpload) {
+  EXPECT_THAT(Validate([](auto&&...) -> absl::StatusOr<double> {
+                return absl::UnimplementedError("keeps only 3 %");
+              }),
+              IsUnbuilt("keeps only 3 %"));
+}
+
+TEST_F(AdapterValidatorTest, AnExactAdapterIsNotMeasured) {
+  const std::string file = SafetensorsFile(Tensors());
+  auto validator =
+      AdapterValidator::Create(spec_.config.dump(), file.size(), modules_,
+                               [](auto&&...) -> absl::StatusOr<double> {
+                                 ADD_FAILURE();
+                                 return 0;
+                               });
+  ASSERT_THAT(validator, IsOk());
+  ASSERT_THAT((*validator)->Feed(file), IsOk());
+  const auto facts = (*validator)->Finish(Sha256::Of("base"));
+  ASSERT_THAT(facts, IsOk());
+  EXPECT_EQ(facts->kept_energy, 1);
 }
 
 TEST_F(AdapterValidatorTest, ABrokenConfigIsRefusedBeforeAnyByte) {

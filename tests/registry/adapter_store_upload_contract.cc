@@ -56,6 +56,7 @@ TEST_P(AdapterStoreContract, StoredBytesAndFactsComeBack) {
   EXPECT_EQ(record->size_bytes, bytes.size());
   EXPECT_EQ(record->facts.num_parameters, 1234u);
   EXPECT_EQ(record->facts.max_rank, 8u);
+  EXPECT_EQ(record->facts.kept_energy, 0.97);
   EXPECT_THAT(record->facts.target_modules, ElementsAre("q_proj", "v_proj"));
   EXPECT_EQ(record->facts.base_model_digest, Sha256::Of("base"));
   EXPECT_GT(record->create_time, absl::UnixEpoch());

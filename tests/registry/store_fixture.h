@@ -50,6 +50,7 @@ inline AdapterFacts SomeFacts() {
   facts.peft_type = "LORA";
   facts.min_rank = 4;
   facts.max_rank = 8;
+  facts.kept_energy = 0.97;
   facts.target_modules = {"q_proj", "v_proj"};
   facts.base_model = "demo/base";
   facts.base_model_digest = Sha256::Of("base");

@@ -44,6 +44,9 @@ float AmplitudeOf(absl::string_view name) {
   if (absl::StrContains(name, "lora_")) {
     return 0.2f;
   }
+  if (absl::StrContains(name, "hada_") || absl::StrContains(name, "vera_")) {
+    return 0.6f;
+  }
   if (absl::EndsWith(name, ".bias")) {
     return 0.1f;
   }
