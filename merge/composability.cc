@@ -25,7 +25,7 @@ absl::Status CheckAlone(const Recipe& recipe, const RecipeSkill& skill,
     problem = "mixed with other adapters";
   } else if (!IsPlain(skill, adapter)) {
     problem = "given a weight other than 1";
-  } else if (recipe.method() != MergeMethod::kCat) {
+  } else if (recipe.options().method != MergeMethod::kCat) {
     problem = "merged by a method other than cat";
   }
   if (problem == nullptr) {
@@ -46,11 +46,11 @@ absl::Status CheckComposable(const Recipe& recipe,
     if (!adapter.alone_because.empty()) {
       RETURN_IF_ERROR(CheckAlone(recipe, recipe.skills()[i], adapter));
     }
-    if (adapter.has_bias && recipe.method() != MergeMethod::kCat) {
+    if (adapter.has_bias && recipe.options().method != MergeMethod::kCat) {
       return absl::FailedPreconditionError(absl::StrCat(
           "adapter sha256:", adapter.digest.ToHex(),
           " adds biases (lora_bias), which the method ",
-          MethodName(recipe.method()), " does not define. Use cat"));
+          MethodName(recipe.options().method), " does not define. Use cat"));
     }
   }
   return absl::OkStatus();

@@ -133,9 +133,10 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RecipeMerger::Merge(
       if (!merged.ok()) {
         return InModule(merged.status(), modules[m].path);
       }
-      ModuleFactors made{.module = static_cast<int64_t>(m),
-                         .a = Placed(merged->a, load),
-                         .b = Placed(merged->b.t(), load)};
+      ModuleFactors made;
+      made.module = static_cast<int64_t>(m);
+      made.a = Placed(merged->a, load);
+      made.b = Placed(merged->b.t(), load);
       if (const absl::Status finite = CheckFinite(made); !finite.ok()) {
         return InModule(finite, modules[m].path);
       }

@@ -160,32 +160,50 @@ std::string WrongInLayout(const AdapterLayout& layout,
                           absl::Span<const BaseModule> base) {
   std::set<size_t> modules;
   std::set<size_t> tensors;
-  int64_t num_parameters = 0;
+  for (const size_t shared : {layout.vera_a, layout.vera_b}) {
+    if (shared != kNoTensor) {
+      tensors.insert(shared);
+    }
+  }
   for (const AdaptedModule& module : layout.modules) {
-    if (module.module >= base.size() || module.a >= header.tensors.size() ||
-        module.b >= header.tensors.size()) {
-      return "an index is out of range";
+    if (module.module >= base.size()) {
+      return "a module's index is out of range";
     }
     modules.insert(module.module);
-    tensors.insert({module.a, module.b});
+    for (size_t part = 0; part < kNumAdapterParts; ++part) {
+      const size_t tensor = module.parts[static_cast<AdapterPart>(part)];
+      if (tensor != kNoTensor) {
+        tensors.insert(tensor);
+      }
+    }
+    if (!tensors.empty() && *tensors.rbegin() >= header.tensors.size()) {
+      return "a tensor's index is out of range";
+    }
     const BaseModule& target = base[module.module];
-    const TensorInfo& a = header.tensors[module.a];
-    const TensorInfo& b = header.tensors[module.b];
-    if (module.rank < 1 ||
-        a.shape != std::vector<int64_t>{module.rank, target.in} ||
-        b.shape != std::vector<int64_t>{target.out, module.rank}) {
+    const size_t a = module.parts[AdapterPart::kLoraA];
+    const size_t b = module.parts[AdapterPart::kLoraB];
+    const bool is_plain = a != kNoTensor && b != kNoTensor &&
+                          module.parts[AdapterPart::kLoraE] == kNoTensor;
+    if (module.rank < 0 || module.rank > kMaxServedRank ||
+        (is_plain && (header.tensors[a].shape !=
+                          std::vector<int64_t>{module.rank, target.in} ||
+                      header.tensors[b].shape !=
+                          std::vector<int64_t>{target.out, module.rank}))) {
       return absl::StrCat(target.path, ": shapes do not fit");
     }
     if (!(std::abs(module.scale) <= 1e4)) {
       return absl::StrCat(target.path, ": scale is out of bounds");
     }
-    num_parameters += a.num_elements() + b.num_elements();
   }
   if (layout.modules.empty() || modules.size() != layout.modules.size()) {
     return "no module, or one twice";
   }
   if (tensors.size() != header.tensors.size()) {
     return "a tensor is not used";
+  }
+  int64_t num_parameters = 0;
+  for (const TensorInfo& tensor : header.tensors) {
+    num_parameters += tensor.num_elements();
   }
   return num_parameters == layout.num_parameters ? "" : "wrong number";
 }

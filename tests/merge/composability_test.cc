@@ -41,8 +41,10 @@ absl::Status Check(const std::vector<Part>& parts,
                    MergeMethod method = MergeMethod::kCat) {
   std::vector<SkillSpec> specs;
   for (const Part& part : parts) specs.push_back(part.skill);
+  MergeOptions options;
+  options.method = method;
   const auto recipe =
-      Recipe::Create(specs, method, Modules(), Sha256::Of("base"));
+      Recipe::Create(specs, options, Modules(), Sha256::Of("base"));
   if (!recipe.ok()) return recipe.status();
   std::vector<ComposedSkill> skills;
   for (const RecipeSkill& skill : recipe->skills()) {
