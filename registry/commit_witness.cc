@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <utility>
 
@@ -78,9 +79,20 @@ absl::Status CommitWitness::Write(uint64_t num_commits) {
 }
 
 absl::Status CommitWitness::Sync() {
-  if (fd_ < 0 || fdatasync(fd_) != 0) {
+  const std::string folder =
+      std::filesystem::path(path_).parent_path().string();
+  const int folder_fd =
+      open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // A new file's name is durable once its folder is synced (fsync(2)).
+  const bool synced = fd_ >= 0 && fdatasync(fd_) == 0 && folder_fd >= 0 &&
+                      fsync(folder_fd) == 0;
+  const int error = errno;
+  if (folder_fd >= 0) {
+    close(folder_fd);
+  }
+  if (!synced) {
     return absl::UnavailableError(
-        absl::StrCat("could not sync ", path_, ": ", std::strerror(errno)));
+        absl::StrCat("could not sync ", path_, ": ", std::strerror(error)));
   }
   return absl::OkStatus();
 }

@@ -35,7 +35,7 @@ class CommitWitness {
   // Makes the file if it is missing. Errors: Unavailable.
   absl::Status Write(uint64_t num_commits);
 
-  // Makes durable what was written. Errors: Unavailable.
+  // Makes durable what was written, and the file's name. Errors: Unavailable.
   absl::Status Sync();
 
  private:

@@ -174,6 +174,13 @@ absl::Status RocksDb::OpenDatabase() {
     writable_ = writable;
     failed_ = !writable;
   }
+  if (writable) {
+    // Before anything is written: what a power failure leaves of unsynced
+    // writes can only be told from a loss with the witness at hand.
+    MutexLock lock(&seal_mu_);
+    ASSIGN_OR_RETURN(const std::optional<IndexSeal> seal, ReadSeal(*db));
+    KeepWitness(seal.value_or(IndexSeal{}));
+  }
   RETURN_IF_ERROR(on_open_(*this, *db));
   RETURN_IF_ERROR(LoadSeal(*db));
   MutexLock lock(&mu_);
@@ -237,12 +244,16 @@ absl::Status RocksDb::LoadSeal(rocksdb::DB& db) {
     rocksdb::WriteBatch batch;
     RETURN_IF_ERROR(WriteSealed(db, &batch, "seal its index"));
   }
-  absl::Status status = witness_.Write(seal_->num_commits);
+  KeepWitness(*seal_);
+  return absl::OkStatus();
+}
+
+void RocksDb::KeepWitness(const IndexSeal& seal) {
+  absl::Status status = witness_.Write(seal.num_commits);
   status.Update(witness_.Sync());
   if (!status.ok()) {
     options_.log(Severity::kWarning, status.message());
   }
-  return absl::OkStatus();
 }
 
 absl::Status RocksDb::Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch,

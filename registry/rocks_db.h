@@ -113,6 +113,10 @@ class RocksDb {
   absl::Status OpenDatabase() ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
   // Learns the seal of a freshly opened `db`; makes it if there is none.
   absl::Status LoadSeal(rocksdb::DB& db) ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
+  // A witness that cannot be written is logged, and missed only at the next
+  // damage.
+  void KeepWitness(const IndexSeal& seal)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_);
   absl::Status WriteSealed(rocksdb::DB& db, rocksdb::WriteBatch* batch,
                            absl::string_view action)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_) ABSL_LOCKS_EXCLUDED(mu_);
