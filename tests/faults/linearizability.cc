@@ -38,7 +38,7 @@ State::iterator Newest(State* state) {
 std::map<int64_t, int> Listed(const State& state) {
   std::map<int64_t, int> versions;
   for (const auto& [version, entry] : state) {
-    if (!entry.deleted) {
+    if (!entry.deleted && versions.size() < NameCall::kMaxListed) {
       versions[version] = entry.content;
     }
   }

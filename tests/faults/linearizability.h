@@ -9,6 +9,7 @@
 #ifndef STOCKPOT_TESTS_FAULTS_LINEARIZABILITY_H_
 #define STOCKPOT_TESTS_FAULTS_LINEARIZABILITY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -24,8 +25,10 @@ struct NameCall {
     kGetNewest,   // `found`; answered `version` and `content`.
     kGet,         // `found`; of `version`, answered `content`.
     kDelete,      // `found`; of `version`.
-    kList,        // Answered `versions`.
+    kList,        // Answered `versions`, the first kMaxListed.
   };
+  static constexpr size_t kMaxListed = 100;
+
   Kind kind = Kind::kGet;
   int64_t version = 0;
   int content = 0;

@@ -153,6 +153,7 @@ class LinearizabilityTest : public ::testing::Test {
     ListOptions options;
     options.name_prefix = name;
     options.all_versions = true;
+    options.page_size = NameCall::kMaxListed;
     const absl::StatusOr<AdapterPage> page = store_->List(options);
     call->end = Now();
     ASSERT_THAT(page, IsOk());
