@@ -30,3 +30,13 @@ function(stockpot_test)
     # tests run side by side.
     ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
 endfunction()
+
+# stockpot_gpu_test(model_golden_test)
+# Runs a whole test program once more, on the first GPU; it skips, and says why,
+# where there is none.
+function(stockpot_gpu_test name)
+  add_test(NAME ${name}_gpu COMMAND ${name})
+  set_tests_properties(${name}_gpu PROPERTIES LABELS gpu TIMEOUT 600
+    ENVIRONMENT "STOCKPOT_TEST_DEVICE=cuda:0"
+    SKIP_REGULAR_EXPRESSION "[[]  SKIPPED []]")
+endfunction()

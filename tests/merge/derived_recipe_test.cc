@@ -13,6 +13,7 @@
 #include "merge/recipe_merger.h"
 #include "tests/merge/kitchen.h"
 #include "tests/merge/merged_adapter.h"
+#include "tests/testing/test_device.h"
 
 namespace stockpot {
 namespace {
@@ -38,6 +39,8 @@ constexpr float kTolerance = 1e-4f;
 
 class DerivedRecipeTest : public ::testing::TestWithParam<bool> {
  protected:
+  void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
+
   bool is_llama() const { return GetParam(); }
   TinyModelSpec Spec() const { return is_llama() ? TinyLlama() : TinyGpt2(); }
   // One targets a part of what two does.

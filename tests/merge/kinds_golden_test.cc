@@ -14,6 +14,7 @@
 #include "tests/merge/kitchen.h"
 #include "tests/testing/model_driver.h"
 #include "tests/testing/status_matchers.h"
+#include "tests/testing/test_device.h"
 #include "tests/testing/tiny_adapter.h"
 #include "tests/testing/tiny_model.h"
 
@@ -114,6 +115,8 @@ std::vector<GoldenBase> ReadGoldens() {
 
 class KindsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
  protected:
+  void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
+
   void RegisterAll(Kitchen* kitchen) const {
     for (const GoldenAdapter& adapter : GetParam().adapters) {
       SCOPED_TRACE(adapter.name);

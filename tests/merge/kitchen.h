@@ -26,6 +26,7 @@
 #include "tests/testing/model_driver.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_dir.h"
+#include "tests/testing/test_device.h"
 #include "tests/testing/tiny_adapter.h"
 #include "tests/testing/tiny_model.h"
 
@@ -43,13 +44,14 @@ inline float MaxDifference(const Rows& a, const Rows& b) {
   return largest;
 }
 
-// Not thread-safe.
+// On TestDevice(). Not thread-safe.
 class Kitchen {
  public:
   explicit Kitchen(const TinyModelSpec& spec,
                    at::ScalarType dtype = at::kFloat) {
     WriteTinyModel(dir_.path() + "/model", spec);
-    auto model = BaseModel::Load(dir_.path() + "/model", {.dtype = dtype});
+    auto model = BaseModel::Load(dir_.path() + "/model",
+                                 {.dtype = dtype, .device = TestDevice()});
     EXPECT_THAT(model, IsOk());
     model_ = *std::move(model);
     RocksStoreOptions options;

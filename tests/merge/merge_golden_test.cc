@@ -17,6 +17,7 @@
 #include "tests/merge/kitchen.h"
 #include "tests/testing/model_driver.h"
 #include "tests/testing/status_matchers.h"
+#include "tests/testing/test_device.h"
 #include "tests/testing/tiny_adapter.h"
 #include "tests/testing/tiny_model.h"
 
@@ -114,7 +115,10 @@ std::vector<GoldenBase> ReadGoldens() {
   return bases;
 }
 
-class MergeGoldenTest : public ::testing::TestWithParam<GoldenBase> {};
+class MergeGoldenTest : public ::testing::TestWithParam<GoldenBase> {
+ protected:
+  void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
+};
 
 TEST_P(MergeGoldenTest, LogitsUnderEveryRecipeEqualPefts) {
   Kitchen kitchen(GetParam().spec);
@@ -234,6 +238,8 @@ INSTANTIATE_TEST_SUITE_P(All, MergeGoldenTest,
 
 class MergeTest : public ::testing::TestWithParam<bool> {
  protected:
+  void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
+
   bool is_llama() const { return GetParam(); }
   TinyModelSpec Spec() const { return is_llama() ? TinyLlama() : TinyGpt2(); }
   ordered_json Targets() const {

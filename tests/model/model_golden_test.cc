@@ -11,6 +11,7 @@
 #include "tests/testing/model_driver.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_dir.h"
+#include "tests/testing/test_device.h"
 #include "tests/testing/tiny_model.h"
 
 namespace stockpot {
@@ -22,6 +23,7 @@ using ::stockpot::testing::ModelDriver;
 using ::stockpot::testing::ReadFloats;
 using ::stockpot::testing::ReadJson;
 using ::stockpot::testing::TempDir;
+using ::stockpot::testing::TestDevice;
 using ::stockpot::testing::TinyModelSpec;
 using ::stockpot::testing::WriteTinyModel;
 using ::testing::Ge;
@@ -78,9 +80,12 @@ std::vector<GoldenModel> ReadGoldens() {
 
 class ModelGoldenTest : public ::testing::TestWithParam<GoldenModel> {
  protected:
+  void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
+
   std::unique_ptr<BaseModel> Load(at::ScalarType dtype = at::kFloat) {
     WriteTinyModel(dir_.path(), GetParam().spec);
-    auto model = BaseModel::Load(dir_.path(), {.dtype = dtype});
+    auto model =
+        BaseModel::Load(dir_.path(), {.dtype = dtype, .device = TestDevice()});
     EXPECT_THAT(model, IsOk());
     return model.ok() ? *std::move(model) : nullptr;
   }
@@ -196,7 +201,8 @@ TEST_P(ModelGoldenTest, ShardsGiveTheSameModel) {
   TinyModelSpec spec = GetParam().spec;
   spec.num_shards = 3;
   WriteTinyModel(dir.path(), spec);
-  const auto shards = BaseModel::Load(dir.path(), {.dtype = at::kFloat});
+  const auto shards = BaseModel::Load(
+      dir.path(), {.dtype = at::kFloat, .device = TestDevice()});
   ASSERT_THAT(shards, IsOk());
   EXPECT_EQ(whole->digest(), (*shards)->digest());
   ModelDriver a(whole.get());
