@@ -1,13 +1,17 @@
 #include "base/metrics.h"
 
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
+
+#include "base/process_metrics.h"
 
 namespace stockpot {
 
@@ -137,6 +141,12 @@ Metrics::Metrics()
                              .Name("stockpot_requests_total")
                              .Help("Ended calls by method and status code.")
                              .Register(families_->registry);
+  prometheus::BuildGauge()
+      .Name("stockpot_build_info")
+      .Help("1, with the version as a label.")
+      .Register(families_->registry)
+      .Add({{"version", STOCKPOT_VERSION}})
+      .Set(1);
 }
 
 Metrics::~Metrics() = default;
@@ -156,7 +166,12 @@ std::string Metrics::Scrape() {
   if (families_->refresh) {
     families_->refresh();
   }
-  return prometheus::TextSerializer().Serialize(families_->registry.Collect());
+  std::vector<prometheus::MetricFamily> families =
+      families_->registry.Collect();
+  for (prometheus::MetricFamily& family : CollectProcessMetrics()) {
+    families.push_back(std::move(family));
+  }
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 }  // namespace stockpot

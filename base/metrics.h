@@ -68,7 +68,7 @@ class Metrics {
   // elsewhere. REQUIRES: set before the first Scrape().
   void SetRefresh(std::function<void()> refresh);
 
-  // Text exposition format 0.0.4.
+  // Text exposition format 0.0.4; with the metrics of the process.
   std::string Scrape();
 
  private:
