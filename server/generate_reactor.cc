@@ -94,9 +94,9 @@ class GenerateReactor::Sink : public TokenSink {
 };
 
 GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
-                                 const Serving& serving,
+                                 const Serving& serving, WorkerPool* writers,
                                  const v1::GenerateRequest& request)
-    : serving_(serving) {
+    : serving_(serving), writers_(writers) {
   const absl::Status check = CheckGenerate(request, serving.model);
   if (!check.ok()) {
     End(check);
@@ -135,7 +135,20 @@ GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
 }
 
 bool GenerateReactor::Enqueue(v1::GenerateResponse response) {
-  MutexLock lock(&mu_);
+  {
+    MutexLock lock(&mu_);
+    if (!Append(std::move(response))) {
+      return false;
+    }
+    if (!TakeNext()) {
+      return true;
+    }
+  }
+  writers_->Run([this] { StartWrite(&writing_); });
+  return true;
+}
+
+bool GenerateReactor::Append(v1::GenerateResponse response) {
   if (client_gone_) {
     return true;  // The cancel is on its way to the engine.
   }
@@ -154,19 +167,18 @@ bool GenerateReactor::Enqueue(v1::GenerateResponse response) {
     return true;
   }
   pending_.push_back(std::move(response));
-  WriteNext();
   return true;
 }
 
-void GenerateReactor::WriteNext() {
+bool GenerateReactor::TakeNext() {
   if (is_writing_ || pending_.empty()) {
-    return;
+    return false;
   }
   writing_ = std::move(pending_.front());
   pending_.pop_front();
   pending_bytes_ -= std::min(pending_bytes_, writing_.ByteSizeLong());
   is_writing_ = true;
-  StartWrite(&writing_);
+  return true;
 }
 
 void GenerateReactor::End(const absl::Status& status) {
@@ -182,13 +194,14 @@ void GenerateReactor::End(const absl::Status& status) {
   }
   // Otherwise the last OnWriteDone() finishes, and this may be gone by now.
   if (finish) {
-    Finish(ToGrpcStatus(status));
+    writers_->Run([this, status] { Finish(ToGrpcStatus(status)); });
   }
 }
 
 void GenerateReactor::OnWriteDone(bool ok) {
   std::optional<absl::Status> end;
   std::shared_ptr<Engine::Ticket> ticket;
+  bool write = false;
   {
     MutexLock lock(&mu_);
     is_writing_ = false;
@@ -197,12 +210,14 @@ void GenerateReactor::OnWriteDone(bool ok) {
       pending_.clear();
       ticket = ticket_;
     }
-    WriteNext();
-    if (!is_writing_) {
+    write = TakeNext();
+    if (!write) {
       end = end_;
     }
   }
-  if (end.has_value()) {
+  if (write) {
+    StartWrite(&writing_);
+  } else if (end.has_value()) {
     Finish(ToGrpcStatus(*end));
   } else if (ticket != nullptr) {
     ticket->Cancel();

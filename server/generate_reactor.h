@@ -2,8 +2,9 @@
 // client. Deletes itself once gRPC is done with it.
 //
 // The engine never waits for it: output queues here, at most kMaxPendingBytes,
-// while one message is being written. A reader who lets the queue overflow
-// loses the call, not the daemon.
+// while one message is being written, and a thread of its own hands messages to
+// gRPC, whose StartWrite() goes down to the socket. A reader who lets the queue
+// overflow loses the call, not the daemon.
 
 #ifndef STOCKPOT_SERVER_GENERATE_REACTOR_H_
 #define STOCKPOT_SERVER_GENERATE_REACTOR_H_
@@ -21,6 +22,7 @@
 #include "base/mutex.h"
 #include "engine/engine.h"
 #include "server/serving.h"
+#include "server/worker_pool.h"
 
 namespace stockpot {
 
@@ -28,9 +30,10 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   static constexpr size_t kMaxPendingBytes = size_t{1} << 20;
 
-  // Starts the call. `serving` outlives it; `request` is copied.
+  // Starts the call. `serving` and `writers`, which never refuses, outlive it;
+  // `request` is copied.
   GenerateReactor(grpc::CallbackServerContext* context, const Serving& serving,
-                  const v1::GenerateRequest& request);
+                  WorkerPool* writers, const v1::GenerateRequest& request);
 
  private:
   // The engine's view of the call. Its own object, because the engine may drop
@@ -43,11 +46,15 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
 
   // From the sink, on an engine thread.
   bool Enqueue(v1::GenerateResponse response);
+  bool Append(v1::GenerateResponse response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(const absl::Status& status);
 
-  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Moves the next message, if there is one and none is being written, to
+  // writing_; then the caller sees to StartWrite(), without the lock.
+  bool TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Serving& serving_;
+  WorkerPool* const writers_;
   std::shared_ptr<const v1::ResolvedRecipe> recipe_;  // Set by preparation.
 
   Mutex mu_;
@@ -55,8 +62,9 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<v1::GenerateResponse> pending_ ABSL_GUARDED_BY(mu_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  v1::GenerateResponse writing_ ABSL_GUARDED_BY(mu_);
+  // While it is true, gRPC alone reads writing_, and the reactor lives.
   bool is_writing_ ABSL_GUARDED_BY(mu_) = false;
+  v1::GenerateResponse writing_;
   bool client_gone_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
 };
