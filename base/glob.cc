@@ -10,30 +10,39 @@ namespace stockpot {
 
 namespace {
 
-// Whether `pattern` (no braces) matches all of `path`. reachable[i] says that
-// the part of the pattern read so far matches path[0, i).
+// reachable[i] says that the part of a pattern read so far matches path[0, i);
+// these are the same after one more star.
+std::vector<bool> AfterStar(absl::string_view path,
+                            const std::vector<bool>& reachable,
+                            bool crosses_dots) {
+  std::vector<bool> next(reachable.size(), false);
+  bool open = false;
+  for (size_t i = 0; i <= path.size(); ++i) {
+    open = open || reachable[i];
+    next[i] = open;
+    if (i < path.size() && path[i] == '.' && !crosses_dots) {
+      open = false;
+    }
+  }
+  return next;
+}
+
+// Whether `pattern` (no braces) matches all of `path`.
 bool MatchesOne(absl::string_view pattern, absl::string_view path) {
   std::vector<bool> reachable(path.size() + 1, false);
   reachable[0] = true;
   for (size_t p = 0; p < pattern.size(); ++p) {
-    std::vector<bool> next(path.size() + 1, false);
     const char c = pattern[p];
     if (c == '*') {
       const bool crosses_dots = p + 1 < pattern.size() && pattern[p + 1] == '*';
       p += crosses_dots ? 1 : 0;
-      bool open = false;
-      for (size_t i = 0; i <= path.size(); ++i) {
-        open = open || reachable[i];
-        next[i] = open;
-        if (i < path.size() && path[i] == '.' && !crosses_dots) {
-          open = false;
-        }
-      }
-    } else {
-      for (size_t i = 0; i < path.size(); ++i) {
-        const bool same = c == '?' ? path[i] != '.' : path[i] == c;
-        next[i + 1] = reachable[i] && same;
-      }
+      reachable = AfterStar(path, reachable, crosses_dots);
+      continue;
+    }
+    std::vector<bool> next(path.size() + 1, false);
+    for (size_t i = 0; i < path.size(); ++i) {
+      const bool same = c == '?' ? path[i] != '.' : path[i] == c;
+      next[i + 1] = reachable[i] && same;
     }
     reachable = std::move(next);
   }

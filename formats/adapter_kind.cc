@@ -71,6 +71,7 @@ std::optional<AdapterKind> AdapterKindOf(absl::string_view peft_type) {
 
 std::vector<std::string> ServedPeftTypes() {
   std::vector<std::string> types;
+  types.reserve(kKinds.size());
   for (const KindRow& row : kKinds) {
     types.emplace_back(row.peft_type);
   }

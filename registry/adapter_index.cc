@@ -238,7 +238,7 @@ absl::Status AdapterIndex::NotFound(const AdapterRef& ref) {
           "; undelete it to use it again"));
     }
   }
-  ASSIGN_OR_RETURN(const std::vector<int64_t> versions,
+  ASSIGN_OR_RETURN(std::vector<int64_t> versions,
                    Versions(ref.name, kShown + 1));
   if (versions.empty()) {
     return absl::NotFoundError(
@@ -249,12 +249,12 @@ absl::Status AdapterIndex::NotFound(const AdapterRef& ref) {
   ASSIGN_OR_RETURN(std::vector<Alias> aliases, AliasesOf(ref.name));
   const bool more_aliases = aliases.size() > kShown;
   aliases.resize(std::min(aliases.size(), kShown));
-  const auto begin = versions.begin();
+  const bool more_versions = versions.size() > kShown;
+  versions.resize(std::min(versions.size(), kShown));
   return absl::NotFoundError(absl::StrCat(
       "adapter \"", ref.ToString(), "\" is not stored; \"", ref.name,
-      "\" has versions ",
-      absl::StrJoin(begin, begin + std::min(versions.size(), kShown), ", "),
-      versions.size() > kShown ? ", ..." : "",
+      "\" has versions ", absl::StrJoin(versions, ", "),
+      more_versions ? ", ..." : "",
       aliases.empty() ? " and no aliases" : " and aliases ",
       absl::StrJoin(aliases, ", ",
                     [](std::string* out, const Alias& alias) {

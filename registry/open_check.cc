@@ -73,8 +73,7 @@ rocksdb::Status OpenReadOnly(const rocksdb::Options& options,
                              const std::string& path,
                              std::unique_ptr<rocksdb::DB>* db) {
   rocksdb::DB* raw = nullptr;
-  const rocksdb::Status status =
-      rocksdb::DB::OpenForReadOnly(options, path, &raw);
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(options, path, &raw);
   db->reset(raw);
   return status;
 }
