@@ -95,6 +95,9 @@ Metrics::Metrics()
       upload_bytes(
           families_->NewCounter("registry_upload_bytes_total",
                                 "Bytes of adapters received, stored or not.")),
+      registry_checked_bytes(families_->NewCounter(
+          "registry_checked_bytes_total",
+          "Stored bytes read to compare them with their hashes.")),
       queued(families_->NewGauge("queued_sequences",
                                  "Sequences accepted and not yet running.")),
       running(families_->NewGauge("running_sequences",
@@ -116,6 +119,16 @@ Metrics::Metrics()
                                          "Bytes of the adapters stored.")),
       registry_free_bytes(families_->NewGauge(
           "registry_free_bytes", "Free space on the registry's volume.")),
+      registry_damaged_adapters(families_->NewGauge(
+          "registry_damaged_adapters",
+          "Stored contents that are damaged and served to nobody.")),
+      registry_writable(families_->NewGauge(
+          "registry_writable",
+          "1 while the registry takes writes; 0 if its disk failed or is "
+          "full.")),
+      registry_last_verify_time(families_->NewGauge(
+          "registry_last_verify_timestamp_seconds",
+          "When all that is stored was last checked; 0: not since the start.")),
       ready(families_->NewGauge(
           "ready", "1 while the daemon takes Generate calls, else 0.")),
       time_to_first_token(families_->NewHistogram(

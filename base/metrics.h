@@ -83,6 +83,7 @@ class Metrics {
   Counter composition_misses;
   Counter composition_evictions;
   Counter upload_bytes;
+  Counter registry_checked_bytes;
 
   Gauge queued;
   Gauge running;
@@ -94,6 +95,9 @@ class Metrics {
   Gauge registry_adapters;
   Gauge registry_bytes;
   Gauge registry_free_bytes;
+  Gauge registry_damaged_adapters;
+  Gauge registry_writable;
+  Gauge registry_last_verify_time;
   Gauge ready;
 
   Histogram time_to_first_token;

@@ -13,6 +13,7 @@
 #include "client/command_adapters.h"
 #include "client/command_arguments.h"
 #include "client/command_generate.h"
+#include "client/command_hub.h"
 #include "client/command_recipes.h"
 #include "client/command_resident.h"
 #include "client/command_server.h"
@@ -35,6 +36,7 @@ constexpr char kTour[] =
     "  stockpot alias facts prod 2                  # facts@prod is version 2\n"
     "  stockpot recipe save mix --recipe facts=1,json=0.8\n"
     "  stockpot generate --saved-recipe mix 'Who leads Arvenia?'\n"
+    "  stockpot hub backup /backups/today           # while it goes on\n"
     "\n"
     "`stockpot COMMAND --help` shows its options and an example. --address "
     "and\n"
@@ -366,6 +368,7 @@ ExitCode RunCommandLine(const std::vector<std::string>& args,
   AddWriteCommands(app, arguments, terminal.in_is_terminal);
   AddRecipeCommands(app, arguments, terminal.in_is_terminal);
   AddResidentCommands(app, arguments);
+  AddHubCommands(app, arguments);
   AddGenerateCommand(app, arguments);
   AddTokenizeCommand(app, arguments);
   AddServerCommands(app, arguments);

@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "client/json_text.h"
 #include "client/table.h"
+#include "client/text.h"
 
 namespace stockpot {
 namespace {
@@ -67,6 +68,17 @@ absl::Status RunInfo(const InfoOptions& options, const Connection& connection,
       {"sequences", absl::StrCat(info.max_running_sequences(), " at once")});
   table.AddRow({"methods", absl::StrJoin(info.methods(), ", ")});
   table.AddRow({"adapters", absl::StrJoin(info.peft_types(), ", ")});
+  const v1::RegistryStatus& registry = info.registry();
+  table.AddRow({"registry", absl::StrCat(registry.num_adapters(), " adapters, ",
+                                         registry.num_recipes(), " recipes, ",
+                                         FormatBytes(registry.bytes()))});
+  table.AddRow({"writable", registry.writable()
+                                ? "yes"
+                                : "no: its disk failed or is full"});
+  table.AddRow({"damaged", absl::StrCat(registry.num_damaged(), " adapters")});
+  const std::string verified = TimeText(registry.last_verify_time());
+  table.AddRow(
+      {"verified", verified.empty() ? "not since the start" : verified});
   table.Print(terminal.out);
   return absl::OkStatus();
 }

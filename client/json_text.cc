@@ -63,6 +63,15 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
   return json;
 }
 
+Json ToJson(const v1::RegistryStatus& registry) {
+  return {{"num_adapters", registry.num_adapters()},
+          {"num_recipes", registry.num_recipes()},
+          {"bytes", registry.bytes()},
+          {"num_damaged", registry.num_damaged()},
+          {"writable", registry.writable()},
+          {"last_verify_time", TimeText(registry.last_verify_time())}};
+}
+
 Json ToJson(const v1::ServerInfo& info) {
   Json json = {
       {"version", info.version()},
@@ -83,6 +92,7 @@ Json ToJson(const v1::ServerInfo& info) {
   for (const std::string& type : info.peft_types()) {
     json["peft_types"].push_back(type);
   }
+  json["registry"] = ToJson(info.registry());
   return json;
 }
 

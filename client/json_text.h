@@ -23,6 +23,7 @@ std::string ToLine(const Json& json);
 // `with_text`: also description, card and adapter_config, which can be long.
 Json ToJson(const v1::Adapter& adapter, bool with_text);
 Json ToJson(const v1::ServerInfo& info);
+Json ToJson(const v1::RegistryStatus& registry);
 Json ToJson(const v1::ResolvedRecipe& recipe);
 Json ToJson(const v1::ListResidentResponse& resident);
 Json ToJson(const v1::SavedRecipe& recipe);

@@ -216,6 +216,7 @@ struct StoreStats {
   uint64_t num_names = 0;
   uint64_t num_deleted = 0;      // Versions that may come back.
   uint64_t num_damaged = 0;      // Blobs in quarantine.
+  uint64_t num_recipes = 0;      // Saved: pairs of name and version.
   uint64_t bytes = 0;            // Of all blobs, each once; also of deleted.
   uint64_t free_disk_bytes = 0;  // For us, on the store's file system.
   bool writable = true;          // False after a failed or full disk.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -151,6 +152,11 @@ bool BlobTable::IsPinned(const Digest& digest) const {
   return state_->pins.contains(digest);
 }
 
+bool BlobTable::IsDoomed(const Digest& digest) const {
+  MutexLock lock(&state_->mu);
+  return state_->doomed.contains(digest);
+}
+
 void BlobTable::WaitUntilIdle() {
   MutexLock lock(&state_->mu);
   while ((state_->busy || !state_->queue.empty()) && !state_->stopped) {
@@ -176,6 +182,11 @@ bool BlobTable::IsQuarantined(const Digest& digest) const {
 size_t BlobTable::num_quarantined() const {
   MutexLock lock(&state_->mu);
   return state_->quarantine.size();
+}
+
+std::vector<Digest> BlobTable::Quarantined() const {
+  MutexLock lock(&state_->mu);
+  return {state_->quarantine.begin(), state_->quarantine.end()};
 }
 
 void BlobTable::SetQuarantine(absl::flat_hash_set<Digest> digests) {

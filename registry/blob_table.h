@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 
@@ -50,6 +51,9 @@ class BlobTable {
 
   bool IsPinned(const Digest& digest) const;
 
+  // True if it goes with its last unpin.
+  bool IsDoomed(const Digest& digest) const;
+
   // Blocks until no doomed blob is left that nothing pins.
   void WaitUntilIdle();
 
@@ -57,6 +61,7 @@ class BlobTable {
   void Release(const Digest& digest);
   bool IsQuarantined(const Digest& digest) const;
   size_t num_quarantined() const;
+  std::vector<Digest> Quarantined() const;
   void SetQuarantine(absl::flat_hash_set<Digest> digests);
 
  private:

@@ -1,15 +1,20 @@
 #include "registry/rocks_db.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/base/attributes.h"
 #include "absl/status/status.h"
@@ -105,6 +110,42 @@ rocksdb::Options MakeRocksOptions(const RocksDb::Options& options) {
   return o;
 }
 
+absl::Status SyncFolder(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = fd >= 0 && fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) {
+    close(fd);
+  }
+  return synced ? absl::OkStatus()
+                : absl::UnavailableError(absl::StrCat(
+                      "the folder ", path,
+                      " cannot be synced: ", std::strerror(error)));
+}
+
+// Makes the folder, and those above it, so that a power failure does not take
+// them away with all that was acknowledged: a name is durable once the folder
+// that holds it is synced (fsync(2)).
+absl::Status MakeFolder(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<fs::path> parents;
+  for (fs::path folder = fs::absolute(path, error).lexically_normal();
+       folder.has_relative_path() && !fs::exists(folder, error);
+       folder = folder.parent_path()) {
+    parents.push_back(folder.parent_path());
+  }
+  fs::create_directories(path, error);
+  if (error) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the registry's folder ", path, " cannot be made: ", error.message()));
+  }
+  for (const fs::path& parent : parents) {
+    RETURN_IF_ERROR(SyncFolder(parent.string()));
+  }
+  return absl::OkStatus();
+}
+
 // A function of its own, so that ThreadSanitizer's stacks show RocksDb::Write:
 // RocksDB hands batches from thread to thread in ways that it cannot see, and
 // tests/tsan.supp names that frame.
@@ -131,13 +172,7 @@ absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(Options options,
                                                        OnOpen on_open) {
   std::unique_ptr<RocksDb> db(
       new RocksDb(std::move(options), std::move(on_open)));
-  std::error_code error;
-  std::filesystem::create_directories(db->options_.path, error);
-  if (error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the registry's folder ", db->options_.path,
-                     " cannot be made: ", error.message()));
-  }
+  RETURN_IF_ERROR(MakeFolder(db->options_.path));
   RETURN_IF_ERROR(db->OpenDatabase());
   return db;
 }

@@ -152,6 +152,7 @@ absl::StatusOr<RecipeRecord> RocksRecipeStore::Save(const RecipeSpec& spec) {
   }
   RETURN_IF_ERROR(
       context_->db->Write(*db, &batch, /*sync=*/true, "save the recipe"));
+  context_->ledger.Add({.num_recipes = 1});
   return index.Load(manifest);
 }
 
@@ -201,7 +202,10 @@ absl::Status RocksRecipeStore::Delete(const AdapterRef& ref) {
       batch.Delete(RecipeAliasKey(key.name, alias.alias));
     }
   }
-  return context_->db->Write(*db, &batch, /*sync=*/true, "delete the recipe");
+  RETURN_IF_ERROR(
+      context_->db->Write(*db, &batch, /*sync=*/true, "delete the recipe"));
+  context_->ledger.Add({.num_recipes = -1});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RecipeRecord> RocksRecipeStore::SetAlias(absl::string_view name,

@@ -35,10 +35,12 @@
 #include "registry/key_codec.h"
 #include "registry/periodic_task.h"
 #include "registry/record_codec.h"
+#include "registry/registry_backup.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
 #include "registry/rocks_recipe_store.h"
 #include "registry/rocks_upload.h"
+#include "registry/scrubber.h"
 #include "registry/store_audit.h"
 #include "registry/store_context.h"
 
@@ -86,6 +88,11 @@ class OpenedStore final : public RocksStore {
   StoreStats Stats() override;
 
   RecipeStore& recipes() override { return recipes_; }
+  Scrubber& scrubber() override { return scrubber_; }
+  absl::StatusOr<std::unique_ptr<RegistryBackup>> BeginBackup() override {
+    return RegistryBackup::Begin(&context_);
+  }
+  absl::Status Recover() override { return context_.EnsureWritable(); }
   absl::StatusOr<uint64_t> PurgeExpired() override;
   void WaitForSweep() override { context_.blobs.WaitUntilIdle(); }
   absl::StatusOr<uint64_t> CountChunks() override;
@@ -106,12 +113,14 @@ class OpenedStore final : public RocksStore {
   StoreContext context_;
   RocksRecipeStore recipes_{&context_};
   AdapterBin bin_{&context_};
+  Scrubber scrubber_{&context_};
   std::atomic<bool> stopping_ = false;
   PeriodicTask purging_;
 };
 
 OpenedStore::~OpenedStore() {
   stopping_ = true;
+  scrubber_.Stop();
   purging_.Stop();
   context_.blobs.Stop();
 }
@@ -127,6 +136,8 @@ absl::Status OpenedStore::Init() {
                                  [this](RocksDb& owner, rocksdb::DB& db) {
                                    return Audit(owner, db);
                                  }));
+  RegistryBackup::RemoveLeftovers(&context_);
+  scrubber_.Start(context_.options.scrub_period);
   context_.blobs.Start([this](const Digest& digest) { RemoveBlob(digest); },
                        [this] { ReclaimSpace(); });
   if (const absl::Duration window = context_.options.undelete_window;
@@ -438,6 +449,7 @@ StoreStats OpenedStore::Stats() {
   stats.num_names = static_cast<uint64_t>(totals.num_names);
   stats.num_deleted = static_cast<uint64_t>(totals.num_deleted);
   stats.num_damaged = context_.blobs.num_quarantined();
+  stats.num_recipes = static_cast<uint64_t>(totals.num_recipes);
   stats.bytes = static_cast<uint64_t>(totals.bytes);
   stats.free_disk_bytes = context_.db->FreeDiskBytes();
   stats.writable = !context_.db->needs_reopen();

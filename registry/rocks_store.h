@@ -25,6 +25,8 @@
 #include "registry/adapter_store.h"
 #include "registry/namespace_quota.h"
 #include "registry/recipe_store.h"
+#include "registry/registry_backup.h"
+#include "registry/scrubber.h"
 
 namespace stockpot {
 
@@ -44,6 +46,8 @@ struct RocksStoreOptions {
   size_t block_cache_bytes = size_t{8} << 20;
   // How long a deleted adapter may come back; 0: not at all.
   absl::Duration undelete_window = absl::ZeroDuration();
+  // In which all that is stored is read and checked once; 0: only on demand.
+  absl::Duration scrub_period = absl::ZeroDuration();
   StoreLogSink log;                   // Default: Log().
   std::function<absl::Time()> clock;  // Default: absl::Now.
 };
@@ -60,6 +64,18 @@ class RocksStore : public AdapterStore {
 
   // The saved recipes; lives as long as the store.
   virtual RecipeStore& recipes() = 0;
+
+  // Checks what is stored against its hashes; lives as long as the store.
+  virtual Scrubber& scrubber() = 0;
+
+  // The registry's files as they are now. The store outlives the backup.
+  // Errors: FailedPrecondition (another one lives); ResourceExhausted,
+  // Unavailable (disk).
+  virtual absl::StatusOr<std::unique_ptr<RegistryBackup>> BeginBackup() = 0;
+
+  // If Stats().writable is false, opens the database again, as the next write
+  // would. Errors: ResourceExhausted, Unavailable: it is as before.
+  virtual absl::Status Recover() = 0;
 
   // Purges the adapters whose undelete window has passed and returns how many.
   // The store does so by itself, at least once in an hour.

@@ -45,6 +45,7 @@ class Auditor {
 
   absl::Status ReadManifests();
   absl::Status ReadTombstones();
+  absl::Status CountRecipes();
   absl::Status ReadBlobs(const std::function<bool(const Digest&)>& is_pinned);
   absl::Status ReadChunkSizes();
   absl::Status ReadBlobFiles();
@@ -137,6 +138,14 @@ absl::Status Auditor::ReadTombstones() {
     ++result.totals.num_deleted;
     AddUsage(tombstone.manifest());
     named_.insert(*ParseDigest(tombstone.manifest().digest()));
+  }
+  return owner_.Convert(it->status(), kAuditing);
+}
+
+absl::Status Auditor::CountRecipes() {
+  RangeIterator it(db_, kRecipeKeys);
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    ++result.totals.num_recipes;
   }
   return owner_.Convert(it->status(), kAuditing);
 }
@@ -307,6 +316,7 @@ absl::StatusOr<AuditResult> AuditStore(
   Auditor auditor(owner, db, log);
   RETURN_IF_ERROR(auditor.ReadManifests());
   RETURN_IF_ERROR(auditor.ReadTombstones());
+  RETURN_IF_ERROR(auditor.CountRecipes());
   RETURN_IF_ERROR(auditor.ReadBlobs(is_pinned));
   RETURN_IF_ERROR(auditor.ReadChunkSizes());
   RETURN_IF_ERROR(auditor.ReadBlobFiles());

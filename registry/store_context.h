@@ -7,6 +7,7 @@
 #ifndef STOCKPOT_REGISTRY_STORE_CONTEXT_H_
 #define STOCKPOT_REGISTRY_STORE_CONTEXT_H_
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -38,6 +39,8 @@ struct StoreContext {
   std::unique_ptr<RocksDb> db;
   // Held while names are decided on and written: one commit at a time.
   Mutex commit_mu;
+  // True while a RegistryBackup lives; there is at most one.
+  std::atomic<bool> backup_lives = false;
 
   // Opens the database again if an earlier write failed.
   // REQUIRES: the thread holds neither commit_mu nor a Use.

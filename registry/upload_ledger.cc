@@ -60,6 +60,7 @@ void UploadLedger::Add(const StoreTotals& change) {
   totals_.num_adapters += change.num_adapters;
   totals_.num_names += change.num_names;
   totals_.num_deleted += change.num_deleted;
+  totals_.num_recipes += change.num_recipes;
   totals_.bytes += change.bytes;
 }
 

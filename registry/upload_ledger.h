@@ -19,6 +19,7 @@ struct StoreTotals {
   int64_t num_adapters = 0;  // Pairs of name and version.
   int64_t num_names = 0;
   int64_t num_deleted = 0;  // May come back.
+  int64_t num_recipes = 0;  // Pairs of name and version.
   int64_t bytes = 0;        // Of all blobs.
 };
 

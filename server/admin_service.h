@@ -9,6 +9,7 @@
 #include "proto/stockpot/v1/learning.grpc.pb.h"
 
 #include "base/metrics.h"
+#include "server/idle_watch.h"
 #include "server/serving.h"
 #include "server/worker_pool.h"
 
@@ -18,10 +19,11 @@ class AdminService : public v1::AdminService::CallbackService {
  public:
   // All must outlive the service. `drain` makes the daemon drain and returns at
   // once.
-  AdminService(const ServingSlot* serving, WorkerPool* pool, Metrics* metrics,
-               std::function<void()> drain)
+  AdminService(const ServingSlot* serving, WorkerPool* pool, IdleWatch* idle,
+               Metrics* metrics, std::function<void()> drain)
       : serving_(serving),
         pool_(pool),
+        idle_(idle),
         metrics_(metrics),
         drain_(std::move(drain)) {}
 
@@ -45,6 +47,12 @@ class AdminService : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* UnpinRecipe(grpc::CallbackServerContext* context,
                                         const v1::UnpinRecipeRequest* request,
                                         v1::ResolvedRecipe* response) override;
+  grpc::ServerWriteReactor<v1::BackupRegistryResponse>* BackupRegistry(
+      grpc::CallbackServerContext* context,
+      const v1::BackupRegistryRequest* request) override;
+  grpc::ServerWriteReactor<v1::VerifyRegistryResponse>* VerifyRegistry(
+      grpc::CallbackServerContext* context,
+      const v1::VerifyRegistryRequest* request) override;
 
  private:
   // Runs work(serving) on the pool once the model is loaded.
@@ -54,6 +62,7 @@ class AdminService : public v1::AdminService::CallbackService {
 
   const ServingSlot* const serving_;
   WorkerPool* const pool_;
+  IdleWatch* const idle_;
   Metrics* const metrics_;
   const std::function<void()> drain_;
 };

@@ -31,9 +31,11 @@
 #include "registry/rocks_store.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/health_board.h"
 #include "server/idle_watch.h"
 #include "server/metrics_http.h"
 #include "server/registry_service.h"
+#include "server/registry_watch.h"
 #include "server/serving.h"
 #include "server/worker_pool.h"
 
@@ -117,6 +119,8 @@ struct Daemon::Parts {
   std::unique_ptr<AdminService> admin;
   LearningService learning;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<HealthBoard> health;
+  std::unique_ptr<RegistryWatch> watch;
   int port = 0;
 
   int64_t evictions_seen = 0;
@@ -143,7 +147,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   parts.registry = std::make_unique<RegistryService>(
       &parts.slot, parts.pool.get(), parts.idle.get(), &parts.metrics);
   parts.admin = std::make_unique<AdminService>(
-      &parts.slot, parts.pool.get(), &parts.metrics,
+      &parts.slot, parts.pool.get(), parts.idle.get(), &parts.metrics,
       [self] { self->StopAccepting(); });
 
   grpc::EnableDefaultHealthCheckService(true);
@@ -169,13 +173,17 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", self->options_.listen));
   }
-  self->SetHealth(false);
+  parts.health = std::make_unique<HealthBoard>(
+      parts.server->GetHealthCheckService(), &parts.metrics);
   return daemon;
 }
 
 Daemon::~Daemon() {
-  if (parts_->server != nullptr) {
-    SetHealth(false);
+  // A scrape must not meet parts that go.
+  parts_->http.reset();
+  parts_->watch.reset();
+  if (parts_->health != nullptr) {
+    parts_->health->SetServing(false);
     if (parts_->engine != nullptr) {
       parts_->engine->Drain(absl::InfinitePast());
     }
@@ -185,18 +193,6 @@ Daemon::~Daemon() {
 
 int Daemon::port() const { return parts_->port; }
 int Daemon::metrics_port() const { return parts_->http->port(); }
-
-void Daemon::SetHealth(bool serving) {
-  parts_->metrics.ready.Set(serving ? 1 : 0);
-  grpc::HealthCheckServiceInterface* health =
-      parts_->server->GetHealthCheckService();
-  health->SetServingStatus("", serving);
-  for (const char* service :
-       {"stockpot.v1.GenerationService", "stockpot.v1.RegistryService",
-        "stockpot.v1.LearningService", "stockpot.v1.AdminService"}) {
-    health->SetServingStatus(service, serving);
-  }
-}
 
 absl::Status Daemon::LoadModel() {
   Parts& p = *parts_;
@@ -297,11 +293,13 @@ absl::Status Daemon::LoadHere() {
   ASSIGN_OR_RETURN(store.quotas,
                    NamespaceQuotas::Parse(options_.namespace_quotas));
   store.undelete_window = options_.undelete_window;
+  store.scrub_period = options_.scrub_period;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
+  p.serving.registry = p.store.get();
   p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();
@@ -310,8 +308,11 @@ absl::Status Daemon::LoadHere() {
   p.serving.metrics = &p.metrics;
   // Loading took and freed as much again as it kept.
   malloc_trim(0);
+  p.watch = std::make_unique<RegistryWatch>(
+      p.store.get(), RegistryWatch::Options(),
+      [&p](bool writable) { p.health->SetRegistryWritable(writable); });
   p.slot.store(&p.serving);
-  SetHealth(true);
+  p.health->SetServing(true);
   Log(Severity::kInfo, "serving",
       {{"base_model", p.serving.model.name},
        {"digest", p.serving.model.digest.ToString()},
@@ -325,7 +326,7 @@ absl::Status Daemon::LoadHere() {
 }
 
 void Daemon::StopAccepting() {
-  SetHealth(false);
+  parts_->health->SetServing(false);
   if (parts_->slot.load() != nullptr) {
     parts_->engine->StopAccepting();
   }
@@ -352,10 +353,7 @@ void Daemon::RefreshGauges() {
   metrics.composition_evictions.Add(
       static_cast<double>(evictions - parts_->evictions_seen));
   parts_->evictions_seen = evictions;
-  const StoreStats store = serving->store->Stats();
-  metrics.registry_adapters.Set(static_cast<double>(store.num_adapters));
-  metrics.registry_bytes.Set(static_cast<double>(store.bytes));
-  metrics.registry_free_bytes.Set(static_cast<double>(store.free_disk_bytes));
+  parts_->watch->SetGauges(&metrics);
 }
 
 }  // namespace stockpot

@@ -37,6 +37,8 @@ struct DaemonOptions {
   int64_t registry_max_bytes = 0;  // 0: as the disk allows.
   std::string namespace_quotas;    // As NamespaceQuotas::Parse().
   absl::Duration undelete_window = absl::Hours(7 * 24);
+  // In which all that is stored is checked once; 0: only on demand.
+  absl::Duration scrub_period = absl::Hours(24);
   absl::Duration upload_idle_timeout = absl::Seconds(60);
 };
 
@@ -67,7 +69,6 @@ class Daemon {
   absl::Status LoadHere();
   absl::Status LoadModel();
   absl::Status StartEngine();
-  void SetHealth(bool serving);
   void RefreshGauges();
 
   const DaemonOptions options_;

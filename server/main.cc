@@ -54,6 +54,10 @@ ABSL_FLAG(std::string, namespace_quotas, "",
           "one, default that of names without a slash.");
 ABSL_FLAG(absl::Duration, undelete_window, absl::Hours(7 * 24),
           "How long a deleted adapter can be brought back; 0: not at all.");
+ABSL_FLAG(absl::Duration, scrub_period, absl::Hours(24),
+          "In which all stored adapters are read and compared with their "
+          "hashes once, at 1 MiB/s or as fast as that takes; 0: only when "
+          "`stockpot hub verify` asks.");
 ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
           "An upload that is silent for so long is cut.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
@@ -80,6 +84,7 @@ stockpot::DaemonOptions OptionsFromFlags() {
       .registry_max_bytes = absl::GetFlag(FLAGS_registry_max_bytes),
       .namespace_quotas = absl::GetFlag(FLAGS_namespace_quotas),
       .undelete_window = absl::GetFlag(FLAGS_undelete_window),
+      .scrub_period = absl::GetFlag(FLAGS_scrub_period),
       .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout)};
 }
 

@@ -20,6 +20,7 @@
 #include "merge/recipe_exporter.h"
 #include "registry/adapter_store.h"
 #include "registry/recipe_store.h"
+#include "registry/rocks_store.h"
 #include "server/pinned_recipes.h"
 
 namespace stockpot {
@@ -42,6 +43,7 @@ struct Serving {
   ModelFacts model;
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
+  RocksStore* registry = nullptr;  // The same store, with its upkeep.
   RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;

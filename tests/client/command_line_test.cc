@@ -86,13 +86,21 @@ TEST(CommandLineTest, InfoShowsServerAndHealth) {
   FakeStockpotd daemon;
   const CommandResult text = RunStockpot(daemon, {"info"});
   EXPECT_EQ(text.code, kExitOk) << text.err;
-  EXPECT_THAT(text.out, AllOf(HasSubstr("version       9.8.7\n"),
-                              HasSubstr("health        SERVING\n"),
-                              HasSubstr("context       512 tokens\n")));
+  EXPECT_THAT(text.out,
+              AllOf(HasSubstr("version       9.8.7\n"),
+                    HasSubstr("health        SERVING\n"),
+                    HasSubstr("context       512 tokens\n"),
+                    HasSubstr("registry      12 adapters, 0 recipes, "
+                              "2.0 KiB\n"),
+                    HasSubstr("writable      no: its disk failed"),
+                    HasSubstr("damaged       1 adapters\n"),
+                    HasSubstr("verified      2023-11-14T22:13:20Z\n")));
   const CommandResult json = RunStockpot(daemon, {"info", "--json"});
-  EXPECT_THAT(json.out, AllOf(HasSubstr(R"("version":"9.8.7")"),
-                              HasSubstr(R"("context_tokens":512)"),
-                              HasSubstr(R"("methods":["cat"])")));
+  EXPECT_THAT(json.out,
+              AllOf(HasSubstr(R"("version":"9.8.7")"),
+                    HasSubstr(R"("context_tokens":512)"),
+                    HasSubstr(R"("methods":["cat"])"),
+                    HasSubstr(R"("num_damaged":1,"writable":false)")));
 }
 
 TEST(CommandLineTest, HealthSaysItWithItsExitCode) {

@@ -270,6 +270,31 @@ grpc::Status FakeAdmin::GetServerInfo(
   response->set_base_model("tiny");
   response->set_context_tokens(512);
   response->add_methods("cat");
+  response->mutable_registry()->set_num_adapters(12);
+  response->mutable_registry()->set_bytes(2048);
+  response->mutable_registry()->set_num_damaged(1);
+  response->mutable_registry()->mutable_last_verify_time()->set_seconds(
+      1'700'000'000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeAdmin::BackupRegistry(
+    grpc::ServerContext* /*context*/,
+    const v1::BackupRegistryRequest* /*request*/,
+    grpc::ServerWriter<v1::BackupRegistryResponse>* writer) {
+  for (const v1::BackupRegistryResponse& part : backup) {
+    writer->Write(part);
+  }
+  return backup_status;
+}
+
+grpc::Status FakeAdmin::VerifyRegistry(
+    grpc::ServerContext* /*context*/, const v1::VerifyRegistryRequest* request,
+    grpc::ServerWriter<v1::VerifyRegistryResponse>* writer) {
+  verify_request = *request;
+  for (const v1::VerifyRegistryResponse& check : checks) {
+    writer->Write(check);
+  }
   return grpc::Status::OK;
 }
 

@@ -111,6 +111,19 @@ class FakeAdmin final : public v1::AdminService::Service {
   grpc::Status GetServerInfo(grpc::ServerContext* context,
                              const v1::GetServerInfoRequest* request,
                              v1::ServerInfo* response) override;
+  grpc::Status BackupRegistry(
+      grpc::ServerContext* context, const v1::BackupRegistryRequest* request,
+      grpc::ServerWriter<v1::BackupRegistryResponse>* writer) override;
+  grpc::Status VerifyRegistry(
+      grpc::ServerContext* context, const v1::VerifyRegistryRequest* request,
+      grpc::ServerWriter<v1::VerifyRegistryResponse>* writer) override;
+
+  // What is sent, and how a backup then ends.
+  std::vector<v1::BackupRegistryResponse> backup;
+  grpc::Status backup_status;
+  std::vector<v1::VerifyRegistryResponse> checks;
+
+  v1::VerifyRegistryRequest verify_request;
 };
 
 class FakeStockpotd {

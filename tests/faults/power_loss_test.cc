@@ -160,6 +160,29 @@ TEST_F(PowerLossTest, WitnessIsThereOnceItWasOpen) {
   EXPECT_TRUE(fs::exists(faults.image + "/" + CommitWitness::kFileName));
 }
 
+// A registry whose name the power takes away is lost with all that is in it.
+// The first sync of a new one is that of the folder above it.
+TEST_F(PowerLossTest, TheNameOfANewFolderIsSynced) {
+  const std::string above = dir_.path() + "/above";
+  fs::create_directory(above);
+  DiskFaults faults;
+  faults.folder = above;
+  faults.fail_sync_at = 1;
+  ChildProcess child([&](const LineWriter& out) {
+    ArmDisk(faults);
+    RocksStoreOptions options;
+    options.path = above + "/db";
+    out.Say(
+        std::string(RocksStore::Open(std::move(options)).status().message()));
+    return 0;
+  });
+  std::string line;
+  ASSERT_TRUE(child.ReadLine(&line));
+  EXPECT_EQ(line, "the folder " + above +
+                      " cannot be synced: " + "Input/output error");
+  EXPECT_EQ(child.Wait(), 0);
+}
+
 // The disk's promises broken, the registry's are: this is what the test above
 // would see if a sync were missing.
 TEST_F(PowerLossTest, WithoutSyncsLossesAreSeen) {

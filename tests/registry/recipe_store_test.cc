@@ -125,6 +125,17 @@ TEST_F(RecipeStoreTest, ANameWhoseVersionsAreAllGoneCountsOn) {
   EXPECT_EQ(recipes().Save(Spec("mi", "one"))->version, 1);
 }
 
+TEST_F(RecipeStoreTest, TheStoreKnowsHowManyThereAre) {
+  for (const char* recipe : {"one", "two", "two"}) {
+    ASSERT_THAT(recipes().Save(Spec("mix", recipe)), IsOk());
+  }
+  EXPECT_EQ(store_->Stats().num_recipes, 2u);
+  ASSERT_THAT(recipes().Delete(Ref("mix@1")), IsOk());
+  EXPECT_EQ(store_->Stats().num_recipes, 1u);
+  ASSERT_THAT(Open(), IsOk());
+  EXPECT_EQ(store_->Stats().num_recipes, 1u);
+}
+
 TEST_F(RecipeStoreTest, AnAdapterInUseKeepsItsLastName) {
   const Digest digest = Store(*store_, "sql", "one")->record.digest;
   ASSERT_THAT(Store(*store_, "copy", "one"), IsOk());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 #include "base/check.h"
 #include "base/sha256.h"
@@ -46,7 +47,7 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> FakeExporter::Export(
 
 TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   RocksStoreOptions options;
-  options.path = dir_.path() + "/registry";
+  options.path = registry_path_;
   options.reserve_bytes = 0;
   options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
@@ -72,6 +73,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
+  serving_.registry = store_.get();
   serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
   serving_.exporter = &exporter_;
@@ -89,8 +91,9 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   builder.RegisterService(&admin_);
   builder.SetMaxReceiveMessageSize(6 << 20);
   server_ = builder.BuildAndStart();
-  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port),
-                                           grpc::InsecureChannelCredentials());
+  address_ = absl::StrCat("127.0.0.1:", port);
+  const auto channel =
+      grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
   generation_stub_ = v1::GenerationService::NewStub(channel);
   admin_stub_ = v1::AdminService::NewStub(channel);
   registry_stub_ = v1::RegistryService::NewStub(channel);
@@ -98,7 +101,11 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
 
 TestDaemon::~TestDaemon() {
   engine_->Drain(absl::InfinitePast());
-  server_->Shutdown();
+  Shutdown();
+}
+
+void TestDaemon::Shutdown() {
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Seconds(1)));
 }
 
 v1::GenerateRequest TestDaemon::Letters(const std::string& prompt,

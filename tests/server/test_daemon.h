@@ -64,11 +64,17 @@ class TestDaemon {
   v1::AdminService::Stub& admin() { return *admin_stub_; }
   FakeRunner& runner() { return runner_; }
   RocksStore& store() { return *store_; }
+  // Of the port on loopback.
+  const std::string& address() const { return address_; }
+  const std::string& registry_path() const { return registry_path_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
   }
   Engine& engine() { return *engine_; }
+
+  // As the real daemon: calls have a second to end, then they are cancelled.
+  void Shutdown();
 
   // A request that continues the letters of `prompt`.
   static v1::GenerateRequest Letters(const std::string& prompt,
@@ -92,6 +98,8 @@ class TestDaemon {
 
  private:
   TempDir dir_;
+  const std::string registry_path_ = dir_.path() + "/registry";
+  std::string address_;
   Metrics metrics_;
   FakeTokenizer tokenizer_;
   FakeRunner runner_;
@@ -107,7 +115,7 @@ class TestDaemon {
   IdleWatch idle_;
   GenerationService generation_{&slot_, &pool_, &metrics_};
   RegistryService registry_{&slot_, &pool_, &idle_, &metrics_};
-  AdminService admin_{&slot_, &pool_, &metrics_, [] {}};
+  AdminService admin_{&slot_, &pool_, &idle_, &metrics_, [] {}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::GenerationService::Stub> generation_stub_;
   std::unique_ptr<v1::RegistryService::Stub> registry_stub_;
