@@ -37,6 +37,7 @@
 #include "registry/record_codec.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
+#include "registry/rocks_inspection_store.h"
 #include "registry/rocks_recipe_store.h"
 #include "registry/rocks_upload.h"
 #include "registry/store_audit.h"
@@ -86,6 +87,7 @@ class OpenedStore final : public RocksStore {
   StoreStats Stats() override;
 
   RecipeStore& recipes() override { return recipes_; }
+  InspectionStore& inspections() override { return inspections_; }
   absl::StatusOr<uint64_t> PurgeExpired() override;
   void WaitForSweep() override { context_.blobs.WaitUntilIdle(); }
   absl::StatusOr<uint64_t> CountChunks() override;
@@ -105,6 +107,7 @@ class OpenedStore final : public RocksStore {
 
   StoreContext context_;
   RocksRecipeStore recipes_{&context_};
+  RocksInspectionStore inspections_{&context_};
   AdapterBin bin_{&context_};
   std::atomic<bool> stopping_ = false;
   PeriodicTask purging_;
@@ -176,6 +179,7 @@ void OpenedStore::RemoveBlob(const Digest& digest) {
 absl::Status OpenedStore::RemoveChunks(rocksdb::DB& db, const Digest& digest) {
   rocksdb::WriteBatch batch;
   batch.Delete(BlobKey(digest));
+  batch.Delete(InspectionKey(digest));
   StoreTotals change;
   const absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> header =
       AdapterIndex(context_.db.get(), db).FindBlob(digest);

@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "registry/adapter_store.h"
+#include "registry/inspection_store.h"
 #include "registry/namespace_quota.h"
 #include "registry/recipe_store.h"
 
@@ -60,6 +61,9 @@ class RocksStore : public AdapterStore {
 
   // The saved recipes; lives as long as the store.
   virtual RecipeStore& recipes() = 0;
+
+  // What was computed of the blobs; lives as long as the store.
+  virtual InspectionStore& inspections() = 0;
 
   // Purges the adapters whose undelete window has passed and returns how many.
   // The store does so by itself, at least once in an hour.
