@@ -4,6 +4,7 @@
 #ifndef STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 #define STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,11 +16,13 @@
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
 #include "engine/engine.h"
+#include "merge/adapter_inspector.h"
 #include "merge/composer.h"
 #include "merge/recipe_exporter.h"
 #include "registry/rocks_store.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/inspection_queue.h"
 #include "server/pinned_recipes.h"
 #include "server/registry_service.h"
 #include "tests/testing/engine_fakes.h"
@@ -47,6 +50,29 @@ class FakeAdapterSource : public AdapterSource {
   const size_t num_modules_;
 };
 
+// Says of every adapter that it has one module, as long as nobody holds it up.
+class FakeInspector : public AdapterInspector {
+ public:
+  absl::StatusOr<std::vector<ModuleStatistics>> Inspect(
+      const Digest& digest, const std::function<bool()>& stop) override;
+
+  // Inspections hang, but for their stop, until Release().
+  void Hold();
+  void Release();
+  // Inspections fail with this from now on.
+  void FailWith(const absl::Status& status);
+  // Waits until so many have begun.
+  void AwaitCalls(int count);
+  int num_calls() const;
+
+ private:
+  mutable Mutex mu_;
+  CondVar changed_;
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  int num_calls_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+};
+
 // Writes a composition's digest as the whole file, in pieces.
 class FakeExporter : public RecipeExporter {
  public:
@@ -56,7 +82,15 @@ class FakeExporter : public RecipeExporter {
 
 class TestDaemon {
  public:
-  explicit TestDaemon(absl::Duration idle_timeout = absl::Seconds(60));
+  struct Options {
+    absl::Duration idle_timeout = absl::Seconds(60);
+    std::string namespace_quotas = {};  // As NamespaceQuotas::Parse().
+    InspectionQueue::Options inspections = {};
+  };
+  TestDaemon() : TestDaemon(Options()) {}
+  explicit TestDaemon(absl::Duration idle_timeout)
+      : TestDaemon(Options{.idle_timeout = idle_timeout}) {}
+  explicit TestDaemon(const Options& options);
   ~TestDaemon();
 
   v1::GenerationService::Stub& generation() { return *generation_stub_; }
@@ -64,6 +98,7 @@ class TestDaemon {
   v1::AdminService::Stub& admin() { return *admin_stub_; }
   FakeRunner& runner() { return runner_; }
   RocksStore& store() { return *store_; }
+  FakeInspector& inspector() { return inspector_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
@@ -101,6 +136,8 @@ class TestDaemon {
   std::unique_ptr<Composer> composer_;
   FakeExporter exporter_;
   PinnedRecipes pinned_;
+  FakeInspector inspector_;
+  std::unique_ptr<InspectionQueue> inspections_;
   std::unique_ptr<Engine> engine_;
   ServingSlot slot_{nullptr};
   WorkerPool pool_{2};
