@@ -38,6 +38,14 @@ class FakeAdapterSource : public AdapterSource {
   absl::StatusOr<int64_t> ResidentBytes(const Digest&) override { return 1; }
   absl::StatusOr<std::shared_ptr<const Adapter>> Load(
       const Digest& digest) override {
+    {
+      MutexLock lock(&mu_);
+      ++num_loads_;
+      changed_.SignalAll();
+      while (held_) {
+        changed_.Wait(&mu_);
+      }
+    }
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = digest;
     adapter->scales.assign(num_modules_, 1.0f);
@@ -46,8 +54,30 @@ class FakeAdapterSource : public AdapterSource {
     return adapter;
   }
 
+  // Loads hang until Release().
+  void Hold() {
+    MutexLock lock(&mu_);
+    held_ = true;
+  }
+  void Release() {
+    MutexLock lock(&mu_);
+    held_ = false;
+    changed_.SignalAll();
+  }
+  // Waits until so many have begun.
+  void AwaitLoads(int count) {
+    MutexLock lock(&mu_);
+    while (num_loads_ < count) {
+      changed_.Wait(&mu_);
+    }
+  }
+
  private:
   const size_t num_modules_;
+  Mutex mu_;
+  CondVar changed_;
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  int num_loads_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 // Says of every adapter that it has one module, as long as nobody holds it up.
@@ -99,6 +129,7 @@ class TestDaemon {
   FakeRunner& runner() { return runner_; }
   RocksStore& store() { return *store_; }
   FakeInspector& inspector() { return inspector_; }
+  FakeAdapterSource& source() { return *source_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
