@@ -145,7 +145,9 @@ TEST(RegistryInspectorTest, EqualsNumpyOnDenseUpdates) {
 
 TEST(RegistryInspectorTest, OtherKindsEqualWhatPeftMerges) {
   const ordered_json goldens = ReadJson(kGoldens).at("kinds");
-  for (const ordered_json& base : ReadJson(kKinds).at("bases")) {
+  const ordered_json kinds = ReadJson(kKinds);
+  int num_inspected = 0;
+  for (const ordered_json& base : kinds.at("bases")) {
     TinyModelSpec spec;
     spec.config = base.at("config");
     spec.seed = base.at("seed");
@@ -159,8 +161,10 @@ TEST(RegistryInspectorTest, OtherKindsEqualWhatPeftMerges) {
           goldens.at(base.at("name").get<std::string>()).at(name);
       ExpectEqual(InspectIn(&kitchen, name), golden, 1e-3);
       EXPECT_EQ(golden.empty(), absl::StartsWith(name, "ia3")) << name;
+      num_inspected += golden.empty() ? 0 : 1;
     }
   }
+  EXPECT_EQ(num_inspected, 21);
 }
 
 TEST(RegistryInspectorTest, StopsBetweenModulesAndNamesWhatIsMissing) {
