@@ -15,6 +15,7 @@
 
 #include "base/status_macros.h"
 #include "client/adapter_text.h"
+#include "client/inspection_text.h"
 #include "client/json_text.h"
 #include "client/table.h"
 #include "client/text.h"
@@ -166,6 +167,10 @@ absl::Status RunShow(const ShowOptions& options, const Connection& connection,
   table.AddRow({"labels", LabelText(adapter)});
   table.AddRow({"description", adapter.description()});
   table.Print(terminal.out);
+  if (adapter.has_inspection()) {
+    terminal.out << '\n';
+    PrintInspection(adapter.inspection(), options.all_modules, terminal.out);
+  }
   if (!adapter.card().empty()) {
     terminal.out << '\n' << PrintableText(adapter.card()) << '\n';
   }

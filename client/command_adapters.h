@@ -33,6 +33,7 @@ struct ListOptions {
 
 struct ShowOptions {
   std::string adapter;  // As stockpot.v1.Skill.adapter.
+  bool all_modules = false;
   bool json = false;
 };
 

@@ -150,6 +150,8 @@ void AddReadCommands(CLI::App& app, Arguments& arguments) {
       ->add_option("NAME", show->adapter,
                    "NAME, NAME@VERSION, NAME@ALIAS or sha256:DIGEST")
       ->required();
+  command->add_flag("--all", show->all_modules,
+                    "Show the inspection of each module, not of each target");
   command->add_flag("--json", show->json,
                     "Print a JSON object, adapter_config and card included");
 }

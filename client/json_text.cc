@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 
@@ -23,6 +24,24 @@ double AsWritten(float value) {
 std::string ToLine(const Json& json) {
   return json.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false,
                    Json::error_handler_t::replace);
+}
+
+Json ToJson(const v1::AdapterInspection& inspection) {
+  Json modules = Json::array();
+  for (const v1::ModuleInspection& module : inspection.modules()) {
+    modules.push_back({{"module", module.module()},
+                       {"rank", module.rank()},
+                       {"frobenius_norm", module.frobenius_norm()},
+                       {"spectral_norm", module.spectral_norm()},
+                       {"stable_rank", module.stable_rank()},
+                       {"effective_rank", module.effective_rank()},
+                       {"k90", module.k90()},
+                       {"dead_ranks", module.dead_ranks()},
+                       {"zero", module.zero()}});
+  }
+  return {{"num_zero_modules", inspection.num_zero_modules()},
+          {"num_dead_ranks", inspection.num_dead_ranks()},
+          {"modules", std::move(modules)}};
 }
 
 Json ToJson(const v1::Adapter& adapter, bool with_text) {
@@ -59,6 +78,9 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
     json["description"] = adapter.description();
     json["card"] = adapter.card();
     json["adapter_config"] = adapter.adapter_config();
+    if (adapter.has_inspection()) {
+      json["inspection"] = ToJson(adapter.inspection());
+    }
   }
   return json;
 }

@@ -20,8 +20,10 @@ using Json = nlohmann::ordered_json;
 // On one line. Strings that are not UTF-8 are mended, never refused.
 std::string ToLine(const Json& json);
 
-// `with_text`: also description, card and adapter_config, which can be long.
+// `with_text`: also description, card, adapter_config and the inspection, which
+// can be long.
 Json ToJson(const v1::Adapter& adapter, bool with_text);
+Json ToJson(const v1::AdapterInspection& inspection);
 Json ToJson(const v1::ServerInfo& info);
 Json ToJson(const v1::RegistryStatus& registry);
 Json ToJson(const v1::ResolvedRecipe& recipe);

@@ -15,35 +15,13 @@
 #include "merge/adapter_factors.h"
 #include "merge/conversion.h"
 #include "merge/module_loader.h"
+#include "merge/stored_tensors.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
 
 namespace stockpot {
 
 namespace {
-
-at::ScalarType TorchType(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF16:
-      return at::kHalf;
-    case Dtype::kBF16:
-      return at::kBFloat16;
-    default:
-      return at::kFloat;  // MatchAdapter() lets only these three pass.
-  }
-}
-
-absl::StatusOr<SafetensorsHeader> ReadHeader(BlobReader* blob) {
-  char prefix[8];
-  RETURN_IF_ERROR(blob->ReadAt(0, absl::MakeSpan(prefix)));
-  ASSIGN_OR_RETURN(
-      const uint64_t header_bytes,
-      SafetensorsHeaderBytes(absl::string_view(prefix, sizeof(prefix)),
-                             blob->size_bytes(), AdapterLimits()));
-  std::string head(header_bytes, '\0');
-  RETURN_IF_ERROR(blob->ReadAt(0, absl::MakeSpan(head)));
-  return ParseSafetensorsHeader(head, blob->size_bytes(), AdapterLimits());
-}
 
 // Where a tensor of the file goes; nowhere if null.
 struct Target {
@@ -204,7 +182,8 @@ absl::StatusOr<int64_t> RegistrySource::ResidentBytes(const Digest& digest) {
   ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, store_->OpenBlob(digest));
   ASSIGN_OR_RETURN(const AdapterConfig config,
                    AdapterConfig::Parse(blob->adapter_config()));
-  ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadHeader(blob.get()));
+  ASSIGN_OR_RETURN(const SafetensorsHeader header,
+                   ReadAdapterHeader(blob.get()));
   ASSIGN_OR_RETURN(const AdapterLayout layout,
                    MatchAdapter(header, config, model_->modules()));
   int64_t bytes = 0;
@@ -220,7 +199,8 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
   ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, store_->OpenBlob(digest));
   ASSIGN_OR_RETURN(const AdapterConfig config,
                    AdapterConfig::Parse(blob->adapter_config()));
-  ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadHeader(blob.get()));
+  ASSIGN_OR_RETURN(const SafetensorsHeader header,
+                   ReadAdapterHeader(blob.get()));
   ASSIGN_OR_RETURN(const AdapterLayout layout,
                    MatchAdapter(header, config, model_->modules()));
   return CatchTorch([&]() -> absl::StatusOr<std::shared_ptr<const Adapter>> {

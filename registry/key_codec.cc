@@ -17,6 +17,7 @@ namespace {
 
 constexpr absl::string_view kNul("\0", 1);
 constexpr absl::string_view kCardPrefix = "t/";
+constexpr absl::string_view kInspectionPrefix = "i/";
 constexpr size_t kPrefixBytes = 2;
 constexpr size_t kDigestBytes = 32;
 
@@ -71,6 +72,10 @@ std::string AliasKey(absl::string_view name, absl::string_view alias) {
 
 std::string BlobKey(const Digest& digest) {
   return absl::StrCat(kBlobKeys.begin, EncodeDigest(digest));
+}
+
+std::string InspectionKey(const Digest& digest) {
+  return absl::StrCat(kInspectionPrefix, EncodeDigest(digest));
 }
 
 std::string ChunkKey(ChunkId chunk) {

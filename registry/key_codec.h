@@ -55,6 +55,8 @@ std::string AliasKey(absl::string_view name, absl::string_view alias);
 // All aliases of `name` start with this.
 std::string AliasPrefix(absl::string_view name);
 std::string BlobKey(const Digest& digest);
+// Of what was computed of the blob `digest`.
+std::string InspectionKey(const Digest& digest);
 std::string ChunkKey(ChunkId chunk);
 std::string ChunkSizeKey(ChunkId chunk);
 std::string ReferenceKey(const Digest& digest, const NameVersion& version);

@@ -38,6 +38,7 @@
 #include "registry/registry_backup.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
+#include "registry/rocks_inspection_store.h"
 #include "registry/rocks_recipe_store.h"
 #include "registry/rocks_upload.h"
 #include "registry/scrubber.h"
@@ -93,6 +94,7 @@ class OpenedStore final : public RocksStore {
     return RegistryBackup::Begin(&context_);
   }
   absl::Status Recover() override { return context_.EnsureWritable(); }
+  InspectionStore& inspections() override { return inspections_; }
   absl::StatusOr<uint64_t> PurgeExpired() override;
   void WaitForSweep() override { context_.blobs.WaitUntilIdle(); }
   absl::StatusOr<uint64_t> CountChunks() override;
@@ -112,6 +114,7 @@ class OpenedStore final : public RocksStore {
 
   StoreContext context_;
   RocksRecipeStore recipes_{&context_};
+  RocksInspectionStore inspections_{&context_};
   AdapterBin bin_{&context_};
   Scrubber scrubber_{&context_};
   std::atomic<bool> stopping_ = false;
@@ -187,6 +190,7 @@ void OpenedStore::RemoveBlob(const Digest& digest) {
 absl::Status OpenedStore::RemoveChunks(rocksdb::DB& db, const Digest& digest) {
   rocksdb::WriteBatch batch;
   batch.Delete(BlobKey(digest));
+  batch.Delete(InspectionKey(digest));
   StoreTotals change;
   const absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> header =
       AdapterIndex(context_.db.get(), db).FindBlob(digest);

@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "registry/adapter_store.h"
+#include "registry/inspection_store.h"
 #include "registry/namespace_quota.h"
 #include "registry/recipe_store.h"
 #include "registry/registry_backup.h"
@@ -76,6 +77,8 @@ class RocksStore : public AdapterStore {
   // If Stats().writable is false, opens the database again, as the next write
   // would. Errors: ResourceExhausted, Unavailable: it is as before.
   virtual absl::Status Recover() = 0;
+  // What was computed of the blobs; lives as long as the store.
+  virtual InspectionStore& inspections() = 0;
 
   // Purges the adapters whose undelete window has passed and returns how many.
   // The store does so by itself, at least once in an hour.

@@ -162,6 +162,8 @@ absl::Status Auditor::ReadBlobs(
     missing.erase(*digest);
     if (!named_.contains(*digest) && !is_pinned(*digest)) {
       ++result.num_orphan_blobs;
+      // Before the header: what is put is never left without its blob.
+      RETURN_IF_ERROR(Remove(InspectionKey(*digest)));
       RETURN_IF_ERROR(Remove(it.key()));
       continue;
     }

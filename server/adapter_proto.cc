@@ -10,6 +10,27 @@ google::protobuf::Timestamp ToWire(absl::Time time) {
   return out;
 }
 
+v1::AdapterInspection ToWire(const std::vector<ModuleStatistics>& modules) {
+  v1::AdapterInspection out;
+  for (const ModuleStatistics& module : modules) {
+    const UpdateStatistics& update = module.update;
+    v1::ModuleInspection* wire = out.add_modules();
+    wire->set_module(module.module);
+    wire->set_rank(static_cast<uint32_t>(update.rank));
+    wire->set_frobenius_norm(update.frobenius_norm);
+    wire->set_spectral_norm(update.spectral_norm);
+    wire->set_stable_rank(update.stable_rank);
+    wire->set_effective_rank(update.effective_rank);
+    wire->set_k90(static_cast<uint32_t>(update.k90));
+    wire->set_dead_ranks(static_cast<uint32_t>(update.dead_ranks));
+    wire->set_zero(update.b_is_zero);
+    out.set_num_zero_modules(out.num_zero_modules() +
+                             (update.b_is_zero ? 1 : 0));
+    out.set_num_dead_ranks(out.num_dead_ranks() + wire->dead_ranks());
+  }
+  return out;
+}
+
 v1::Adapter ToWire(const AdapterRecord& record) {
   v1::Adapter out;
   out.set_name(record.name);

@@ -25,6 +25,7 @@
 #include "merge/lora_exporter.h"
 #include "merge/module_loader.h"
 #include "merge/recipe_merger.h"
+#include "merge/registry_inspector.h"
 #include "merge/registry_source.h"
 #include "model/base_model.h"
 #include "model/torch_status.h"
@@ -33,6 +34,7 @@
 #include "server/generation_service.h"
 #include "server/health_board.h"
 #include "server/idle_watch.h"
+#include "server/inspection_queue.h"
 #include "server/metrics_http.h"
 #include "server/registry_service.h"
 #include "server/registry_watch.h"
@@ -108,6 +110,8 @@ struct Daemon::Parts {
   std::unique_ptr<Composer> composer;
   std::unique_ptr<LoraExporter> exporter;
   PinnedRecipes pinned;
+  std::unique_ptr<RegistryInspector> inspector;
+  std::unique_ptr<InspectionQueue> inspections;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -187,6 +191,9 @@ Daemon::~Daemon() {
     if (parts_->engine != nullptr) {
       parts_->engine->Drain(absl::InfinitePast());
     }
+    if (parts_->inspections != nullptr) {
+      parts_->inspections->Stop();
+    }
     parts_->server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownGrace));
   }
 }
@@ -259,6 +266,10 @@ absl::Status Daemon::StartEngine() {
           .composition_cache_bytes = options_.composition_cache_bytes,
           .modules = p.model->modules()},
       &p.metrics, p.merger.get());
+  p.inspector =
+      std::make_unique<RegistryInspector>(p.store.get(), p.model->modules());
+  p.inspections = std::make_unique<InspectionQueue>(
+      p.inspector.get(), &p.store->inspections(), InspectionQueue::Options());
   p.exporter =
       std::make_unique<LoraExporter>(p.model.get(), p.serving.model.name);
   p.runner = std::make_unique<TorchRunner>(p.model.get(), std::move(kv));
@@ -304,6 +315,7 @@ absl::Status Daemon::LoadHere() {
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();
   p.serving.pinned = &p.pinned;
+  p.serving.inspections = p.inspections.get();
   p.serving.engine = p.engine.get();
   p.serving.metrics = &p.metrics;
   // Loading took and freed as much again as it kept.

@@ -1,5 +1,8 @@
 #include "server/registry_service.h"
 
+#include <functional>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,12 +30,30 @@ class EndedReadReactor
   void OnDone() override { delete this; }
 };
 
-absl::Status Get(const std::string& name, AdapterStore* store,
-                 v1::Adapter* response) {
+absl::StatusOr<AdapterRecord> Get(const std::string& name,
+                                  AdapterStore* store) {
   ASSIGN_OR_RETURN(const AdapterRef ref, AdapterRef::Parse(name));
-  ASSIGN_OR_RETURN(const AdapterRecord record, store->Get(ref));
-  *response = ToWire(record);
-  return absl::OkStatus();
+  return store->Get(ref);
+}
+
+// Fills `response` and calls `end` once, then or after the inspection.
+void GetWithInspection(const Serving& serving, const std::string& name,
+                       v1::Adapter* response,
+                       const std::function<void(const absl::Status&)>& end) {
+  const absl::StatusOr<AdapterRecord> record = Get(name, serving.store);
+  if (!record.ok()) {
+    end(record.status());
+    return;
+  }
+  *response = ToWire(*record);
+  serving.inspections->Get(
+      record->digest,
+      [response, end](std::optional<v1::AdapterInspection> inspection) {
+        if (inspection.has_value()) {
+          *response->mutable_inspection() = *std::move(inspection);
+        }
+        end(absl::OkStatus());
+      });
 }
 
 absl::Time FromWire(const google::protobuf::Timestamp& time) {
@@ -192,9 +213,25 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
 grpc::ServerUnaryReactor* RegistryService::GetAdapter(
     grpc::CallbackServerContext* context, const v1::GetAdapterRequest* request,
     v1::Adapter* response) {
-  return Run(context, "GetAdapter", [=](const Serving& serving) {
-    return Get(request->adapter(), serving.store, response);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const std::function<void(const absl::Status&)> end =
+      [reactor, metrics = metrics_](const absl::Status& status) {
+        metrics->CountRequest("GetAdapter", status.code());
+        reactor->Finish(ToGrpcStatus(status));
+      };
+  // Not by Run(): waiting for an inspection must hold no worker.
+  const bool queued = pool_->Run([this, request, response, end] {
+    const Serving* serving = serving_->load();
+    if (serving == nullptr) {
+      end(ModelIsLoading());
+      return;
+    }
+    GetWithInspection(*serving, request->adapter(), response, end);
   });
+  if (!queued) {
+    end(absl::ResourceExhaustedError("too many calls wait; retry later"));
+  }
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* RegistryService::ListAdapters(

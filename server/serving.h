@@ -21,6 +21,7 @@
 #include "registry/adapter_store.h"
 #include "registry/recipe_store.h"
 #include "registry/rocks_store.h"
+#include "server/inspection_queue.h"
 #include "server/pinned_recipes.h"
 
 namespace stockpot {
@@ -48,6 +49,7 @@ struct Serving {
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;
   PinnedRecipes* pinned = nullptr;
+  InspectionQueue* inspections = nullptr;
   // Of uploads whose conversion leaves something out; needs torch.
   ConversionMeasure measure;
   Engine* engine = nullptr;

@@ -116,6 +116,7 @@ absl::Status UploadReactor::Commit() {
   ASSIGN_OR_RETURN(const CommitResult result, upload_->Commit(facts));
   *response_->mutable_adapter() = ToWire(result.record);
   response_->set_already_stored(result.already_stored);
+  serving_.inspections->Add(result.record.digest);
   return absl::OkStatus();
 }
 

@@ -4,31 +4,10 @@
 #ifndef STOCKPOT_MERGE_METHODS_INSPECT_H_
 #define STOCKPOT_MERGE_METHODS_INSPECT_H_
 
-#include <cstdint>
-
 #include "merge/methods/low_rank.h"
+#include "merge/methods/update_statistics.h"
 
 namespace stockpot {
-
-// Of one module's dW, with singular values sigma by falling size. All zero for
-// an update that is zero.
-struct UpdateStatistics {
-  double frobenius_norm = 0;
-  double spectral_norm = 0;  // sigma_1
-  // frobenius_norm^2 / sigma_1^2, in [1, rank]: how many directions share the
-  // energy.
-  double stable_rank = 0;
-  // exp of the entropy of sigma / sum sigma, in [1, rank]. Roy and Vetterli,
-  // EUSIPCO 2007.
-  double effective_rank = 0;
-  // Fewest singular values that hold 90% of the energy.
-  int64_t k90 = 0;
-  int64_t rank = 0;  // Of the factors.
-  // Ranks j with ||b_j|| ||a_j|| at most kNegligible of the largest.
-  int64_t dead_ranks = 0;
-  // Never trained: LoRA starts from b = 0.
-  bool b_is_zero = false;
-};
 
 // Of dW = scale b a. Costs two QR decompositions and rank x rank work.
 // REQUIRES: finite entries.

@@ -280,6 +280,65 @@ TEST_F(AdapterCommandsTest, ShowHasTheCardAndNoControlCharacters) {
   EXPECT_EQ(RunStockpot(daemon_, {"show", "nobody"}).code, kExitNotFound);
 }
 
+v1::ModuleInspection& AddModule(v1::Adapter& adapter, const std::string& path,
+                                double norm) {
+  v1::ModuleInspection& module = *adapter.mutable_inspection()->add_modules();
+  module.set_module(path);
+  module.set_rank(8);
+  module.set_frobenius_norm(norm);
+  module.set_spectral_norm(norm / 2);
+  module.set_stable_rank(4);
+  module.set_effective_rank(6.25);
+  module.set_k90(5);
+  return module;
+}
+
+TEST_F(AdapterCommandsTest, ShowHasTheInspectionByTargetOrByModule) {
+  v1::Adapter& adapter = AddAdapter("facts", 2);
+  AddModule(adapter, "layers.10.q_proj", 1.5);
+  AddModule(adapter, "layers.2.q_proj", 2.5).set_dead_ranks(3);
+  v1::ModuleInspection& zero = AddModule(adapter, "layers.2.v_proj", 0);
+  zero.set_zero(true);
+  zero.set_dead_ranks(8);
+  adapter.mutable_inspection()->set_num_zero_modules(1);
+  const CommandResult grouped = RunStockpot(daemon_, {"show", "facts"});
+  EXPECT_THAT(
+      grouped.out,
+      AllOf(HasSubstr("TARGET  MODULES  RANK  NORM  STABLE RANK  "
+                      "EFFECTIVE RANK  K90  DEAD  ZERO\n"),
+            HasSubstr("q_proj        2     8     2            4            "
+                      "6.25    5     3     0\n"),
+            HasSubstr("v_proj        1     8     0            0               "
+                      "0    0     0     1\n"),
+            HasSubstr("1 of 3 modules are untrained: their B is all zero\n"),
+            HasSubstr("3 of 16 ranks of the others are dead")));
+  const CommandResult each = RunStockpot(daemon_, {"show", "facts", "--all"});
+  EXPECT_LT(each.out.find("layers.2.q_proj"), each.out.find("layers.2.v_proj"));
+  EXPECT_LT(each.out.find("layers.2.v_proj"),
+            each.out.find("layers.10.q_proj"));
+  EXPECT_THAT(each.out, HasSubstr("8     0            4            6.25    5"
+                                  "     8  yes\n"));
+  const auto json = nlohmann::json::parse(
+      RunStockpot(daemon_, {"show", "facts", "--json"}).out);
+  EXPECT_EQ(json["inspection"]["num_zero_modules"], 1);
+  EXPECT_EQ(json["inspection"]["modules"][1]["dead_ranks"], 3);
+  EXPECT_EQ(json["inspection"]["modules"][2]["zero"], true);
+}
+
+TEST_F(AdapterCommandsTest, ShowSaysWhatIsWrongWithTheWholeAdapter) {
+  v1::Adapter& adapter = AddAdapter("facts", 2);
+  AddModule(adapter, "layers.2.v_proj", 0).set_zero(true);
+  const std::string untrained = RunStockpot(daemon_, {"show", "facts"}).out;
+  EXPECT_THAT(untrained, HasSubstr("untrained: B is all zero in every module"));
+  EXPECT_THAT(untrained, Not(HasSubstr("dead:")));
+  adapter.mutable_inspection()->clear_modules();
+  EXPECT_THAT(RunStockpot(daemon_, {"show", "facts"}).out,
+              HasSubstr("nothing to inspect"));
+  AddModule(adapter, "layers.2.v_proj", 1);
+  EXPECT_THAT(RunStockpot(daemon_, {"show", "facts"}).out,
+              AllOf(Not(HasSubstr("untrained")), Not(HasSubstr("dead:"))));
+}
+
 TEST_F(AdapterCommandsTest, RmDeletesTheVersionThatAnAliasMeans) {
   AddAdapter("facts", 2).add_aliases("prod");
   const CommandResult result =

@@ -128,6 +128,7 @@ class Kitchen {
   }
 
   BaseModel& model() { return *model_; }
+  RocksStore& store() { return *store_; }
   RegistrySource& source() { return *source_; }
   Composer& composer() { return *composer_; }
   SkillPool& pool() { return *pool_; }

@@ -25,6 +25,8 @@ TEST(KeyCodecTest, LayoutIsTheDocumentedOne) {
   EXPECT_EQ(ChunkSizeKey({1, 2}),
             std::string("s/\0\0\0\0\0\0\0\x01/\0\0\0\x02", 15));
   EXPECT_EQ(BlobKey(Sha256::Of("x")).size(), 34u);
+  EXPECT_EQ(InspectionKey(Sha256::Of("x")).substr(0, 2), "i/");
+  EXPECT_EQ(InspectionKey(Sha256::Of("x")).size(), 34u);
   EXPECT_EQ(ReferenceKey(Sha256::Of("x"), {"a", 1}).size(),
             34u + 1 + 1 + 1 + 8);
 }

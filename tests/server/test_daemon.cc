@@ -45,8 +45,60 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> FakeExporter::Export(
   return std::make_unique<FakeExport>(composition->recipe.ToHex());
 }
 
-TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
+absl::StatusOr<std::vector<ModuleStatistics>> FakeInspector::Inspect(
+    const Digest& /*digest*/, const std::function<bool()>& stop) {
+  MutexLock lock(&mu_);
+  ++num_calls_;
+  changed_.SignalAll();
+  while (held_) {
+    // `stop` takes the queue's lock, which nobody holds while taking ours.
+    if (stop()) {
+      return absl::CancelledError("stopped");
+    }
+    changed_.WaitFor(&mu_, absl::Milliseconds(5));
+  }
+  if (!failure_.ok()) {
+    return failure_;
+  }
+  ModuleStatistics module;
+  module.module = "model.layers.0.self_attn.q_proj";
+  module.update.rank = 4;
+  module.update.frobenius_norm = 2.5;
+  module.update.dead_ranks = 1;
+  return std::vector<ModuleStatistics>{module};
+}
+
+void FakeInspector::Hold() {
+  MutexLock lock(&mu_);
+  held_ = true;
+}
+
+void FakeInspector::Release() {
+  MutexLock lock(&mu_);
+  held_ = false;
+  changed_.SignalAll();
+}
+
+void FakeInspector::FailWith(const absl::Status& status) {
+  MutexLock lock(&mu_);
+  failure_ = status;
+}
+
+void FakeInspector::AwaitCalls(int count) {
+  MutexLock lock(&mu_);
+  while (num_calls_ < count) {
+    changed_.Wait(&mu_);
+  }
+}
+
+int FakeInspector::num_calls() const {
+  MutexLock lock(&mu_);
+  return num_calls_;
+}
+
+TestDaemon::TestDaemon(const Options& given) : idle_(given.idle_timeout) {
   RocksStoreOptions options;
+  options.quotas = *NamespaceQuotas::Parse(given.namespace_quotas);
   options.path = registry_path_;
   options.reserve_bytes = 0;
   options.undelete_window = absl::Hours(24);
@@ -78,6 +130,9 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   serving_.composer = composer_.get();
   serving_.exporter = &exporter_;
   serving_.pinned = &pinned_;
+  inspections_ = std::make_unique<InspectionQueue>(
+      &inspector_, &store_->inspections(), given.inspections);
+  serving_.inspections = inspections_.get();
   serving_.engine = engine_.get();
   serving_.metrics = &metrics_;
   slot_.store(&serving_);
@@ -101,6 +156,7 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
 
 TestDaemon::~TestDaemon() {
   engine_->Drain(absl::InfinitePast());
+  inspections_->Stop();
   Shutdown();
 }
 

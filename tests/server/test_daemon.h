@@ -4,6 +4,7 @@
 #ifndef STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 #define STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,11 +16,13 @@
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
 #include "engine/engine.h"
+#include "merge/adapter_inspector.h"
 #include "merge/composer.h"
 #include "merge/recipe_exporter.h"
 #include "registry/rocks_store.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/inspection_queue.h"
 #include "server/pinned_recipes.h"
 #include "server/registry_service.h"
 #include "tests/testing/engine_fakes.h"
@@ -35,6 +38,14 @@ class FakeAdapterSource : public AdapterSource {
   absl::StatusOr<int64_t> ResidentBytes(const Digest&) override { return 1; }
   absl::StatusOr<std::shared_ptr<const Adapter>> Load(
       const Digest& digest) override {
+    {
+      MutexLock lock(&mu_);
+      ++num_loads_;
+      changed_.SignalAll();
+      while (held_) {
+        changed_.Wait(&mu_);
+      }
+    }
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = digest;
     adapter->scales.assign(num_modules_, 1.0f);
@@ -43,8 +54,53 @@ class FakeAdapterSource : public AdapterSource {
     return adapter;
   }
 
+  // Loads hang until Release().
+  void Hold() {
+    MutexLock lock(&mu_);
+    held_ = true;
+  }
+  void Release() {
+    MutexLock lock(&mu_);
+    held_ = false;
+    changed_.SignalAll();
+  }
+  // Waits until so many have begun.
+  void AwaitLoads(int count) {
+    MutexLock lock(&mu_);
+    while (num_loads_ < count) {
+      changed_.Wait(&mu_);
+    }
+  }
+
  private:
   const size_t num_modules_;
+  Mutex mu_;
+  CondVar changed_;
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  int num_loads_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+// Says of every adapter that it has one module, as long as nobody holds it up.
+class FakeInspector : public AdapterInspector {
+ public:
+  absl::StatusOr<std::vector<ModuleStatistics>> Inspect(
+      const Digest& digest, const std::function<bool()>& stop) override;
+
+  // Inspections hang, but for their stop, until Release().
+  void Hold();
+  void Release();
+  // Inspections fail with this from now on.
+  void FailWith(const absl::Status& status);
+  // Waits until so many have begun.
+  void AwaitCalls(int count);
+  int num_calls() const;
+
+ private:
+  mutable Mutex mu_;
+  CondVar changed_;
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  int num_calls_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
 };
 
 // Writes a composition's digest as the whole file, in pieces.
@@ -56,7 +112,15 @@ class FakeExporter : public RecipeExporter {
 
 class TestDaemon {
  public:
-  explicit TestDaemon(absl::Duration idle_timeout = absl::Seconds(60));
+  struct Options {
+    absl::Duration idle_timeout = absl::Seconds(60);
+    std::string namespace_quotas = {};  // As NamespaceQuotas::Parse().
+    InspectionQueue::Options inspections = {};
+  };
+  TestDaemon() : TestDaemon(Options()) {}
+  explicit TestDaemon(absl::Duration idle_timeout)
+      : TestDaemon(Options{.idle_timeout = idle_timeout}) {}
+  explicit TestDaemon(const Options& options);
   ~TestDaemon();
 
   v1::GenerationService::Stub& generation() { return *generation_stub_; }
@@ -67,6 +131,8 @@ class TestDaemon {
   // Of the port on loopback.
   const std::string& address() const { return address_; }
   const std::string& registry_path() const { return registry_path_; }
+  FakeInspector& inspector() { return inspector_; }
+  FakeAdapterSource& source() { return *source_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
@@ -109,6 +175,8 @@ class TestDaemon {
   std::unique_ptr<Composer> composer_;
   FakeExporter exporter_;
   PinnedRecipes pinned_;
+  FakeInspector inspector_;
+  std::unique_ptr<InspectionQueue> inspections_;
   std::unique_ptr<Engine> engine_;
   ServingSlot slot_{nullptr};
   WorkerPool pool_{2};
