@@ -19,7 +19,9 @@
 
 namespace stockpot {
 
-// One linear layer of the base model: y (out) = W x (in).
+// One linear layer of the base model: y (out) = W x (in). The embedding counts
+// as one that reads a token as a vector of its vocabulary, 1 at the token's
+// place: W is the embedding's weight transposed.
 struct BaseModule {
   // As in transformers' named_modules(), e.g.
   // "model.layers.0.self_attn.q_proj" or "transformer.h.0.attn.c_attn".
@@ -30,6 +32,15 @@ struct BaseModule {
   bool is_output_head = false;
   // False where the model computes it in one product with others, as q, k, v.
   bool reads_alone = true;
+  bool is_embedding = false;
+  // An embedding and a head whose weight is one tensor.
+  bool is_tied = false;
+
+  // One of the two that have a row per token.
+  bool is_end() const { return is_output_head || is_embedding; }
+  // The shape of that weight, [vocabulary, hidden]. REQUIRES: is_end().
+  int64_t vocabulary() const { return is_embedding ? in : out; }
+  int64_t hidden() const { return is_embedding ? out : in; }
 };
 
 struct AdaptedModule {
