@@ -44,7 +44,8 @@ class AdapterValidator {
   static constexpr uint64_t kMaxMeasuredBytes = uint64_t{256} << 20;
 
   // `modules` must outlive the validator. `file_bytes` is the declared size.
-  // Without `measure`, AdapterFacts::kept_energy stays 1.
+  // Without `measure`, AdapterFacts::kept_energy stays 1 and copies of base
+  // weights are not compared.
   // Errors: InvalidArgument or Unimplemented as AdapterConfig::Parse().
   static absl::StatusOr<std::unique_ptr<AdapterValidator>> Create(
       absl::string_view adapter_config, uint64_t file_bytes,
