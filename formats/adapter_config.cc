@@ -186,6 +186,11 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text) {
     return InConfig(kind_options.status());
   }
   config.kind_options_ = *kind_options;
+  absl::StatusOr<EndOptions> end_options = ReadEndOptions(*root);
+  if (!end_options.ok()) {
+    return InConfig(end_options.status());
+  }
+  config.end_options_ = *std::move(end_options);
   if (absl::Status status = config.ReadScalars(*root); !status.ok()) {
     return InConfig(status);
   }
@@ -366,13 +371,13 @@ absl::StatusOr<bool> AdapterConfig::PassesLayerFilter(
 }
 
 absl::StatusOr<bool> AdapterConfig::Targets(absl::string_view module_path,
-                                            bool is_output_head) const {
+                                            bool is_end) const {
   ASSIGN_OR_RETURN(const bool is_excluded, Matches(excludes_, module_path));
   if (is_excluded) {
     return false;
   }
   if (targets_.is_all_linear) {
-    return !is_output_head;
+    return !is_end;
   }
   ASSIGN_OR_RETURN(const bool is_target, Matches(targets_, module_path));
   // PEFT's layer filter applies to suffixes, not to regexes or whole paths.

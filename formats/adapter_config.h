@@ -22,6 +22,7 @@
 
 #include "formats/adapter_kind.h"
 #include "formats/adapter_kind_options.h"
+#include "formats/end_options.h"
 #include "formats/regex.h"
 
 namespace stockpot {
@@ -38,12 +39,13 @@ class AdapterConfig {
   // Errors: InvalidArgument for broken JSON, a file that is not PEFT's (it
   // lacks "peft_type"), a value of the wrong type or out of bounds, or a bad
   // regex. Unimplemented, one sentence each, for what changes the mathematics
-  // and is not built: another peft_type, fully trained modules, embeddings'
-  // rows, initialisations that change the base weights, ....
+  // and is not built: another peft_type, fully trained modules other than
+  // embedding and head, initialisations that change the base weights, ....
   static absl::StatusOr<AdapterConfig> Parse(absl::string_view text);
 
   const AdapterKindOptions& kind_options() const { return kind_options_; }
   AdapterKind kind() const { return kind_options_.kind; }
+  const EndOptions& end_options() const { return end_options_; }
   // The rank and alpha where no pattern says otherwise; 0 for kinds without.
   // Of AdaLoRA, the rank that training began with.
   int64_t r() const { return r_; }
@@ -82,12 +84,12 @@ class AdapterConfig {
   absl::StatusOr<double> Scaling(absl::string_view module_path,
                                  int64_t tensor_rank) const;
 
-  // True if PEFT would adapt the linear layer `module_path`. `is_output_head`
-  // says that it is the head over the vocabulary, which "all-linear" leaves
+  // True if PEFT would adapt the module `module_path`. `is_end` says that it is
+  // the embedding or the head over the vocabulary, which "all-linear" leaves
   // out.
   // Errors: InvalidArgument for a regex that needs too many steps.
   absl::StatusOr<bool> Targets(absl::string_view module_path,
-                               bool is_output_head) const;
+                               bool is_end) const;
 
  private:
   // A list of names (exact, or a dotted suffix) or one regex (whole match).
@@ -125,6 +127,7 @@ class AdapterConfig {
                                        double fallback);
 
   AdapterKindOptions kind_options_;
+  EndOptions end_options_;
   int64_t r_ = 0;
   double lora_alpha_ = 0;
   bool use_rslora_ = false;

@@ -1,5 +1,7 @@
 #include "formats/adapter_kind.h"
 
+#include <utility>
+
 #include "absl/strings/strip.h"
 
 namespace stockpot {
@@ -106,6 +108,14 @@ std::optional<PartOfModule> ParsePartOfModule(absl::string_view name) {
                ? std::optional<PartOfModule>(
                      {name.substr(0, dot), AdapterPart::kLoraBias})
                : std::nullopt;
+  }
+  // PEFT names an embedding's factors apart from a linear layer's.
+  for (const auto& [embedding, part] :
+       {std::pair{"lora_embedding_A", AdapterPart::kLoraA},
+        std::pair{"lora_embedding_B", AdapterPart::kLoraB}}) {
+    if (last == embedding) {
+      return PartOfModule{name.substr(0, dot), part};
+    }
   }
   for (const PartRow& row : kParts) {
     if (row.name == last) {

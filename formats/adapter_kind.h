@@ -39,7 +39,7 @@ std::vector<std::string> ServedPeftTypes();
 
 // What a tensor is to the layer that it adapts. in and out are the layer's.
 enum class AdapterPart : uint8_t {
-  kLoraA,       // (rank, in)
+  kLoraA,       // (rank, in); of the embedding, lora_embedding_A.
   kLoraB,       // (out, rank)
   kLoraBias,    // (out)
   kMagnitude,   // (out), DoRA's m.
@@ -75,7 +75,8 @@ struct PartOfModule {
   absl::string_view module_path;
   AdapterPart part = AdapterPart::kLoraA;
 };
-// "<path>.lora_A.weight", "<path>.lora_A.default.weight", "<path>.ia3_l", ....
+// "<path>.lora_A.weight", "<path>.lora_A.default.weight", "<path>.ia3_l",
+// "<path>.lora_embedding_A", ....
 // Returns nullopt for any other name. The result points into `name`.
 std::optional<PartOfModule> ParsePartOfModule(absl::string_view name);
 

@@ -15,6 +15,7 @@
 
 #include "base/status_macros.h"
 #include "formats/adapter_parts.h"
+#include "formats/adapter_rows.h"
 #include "formats/quoted.h"
 
 namespace stockpot {
@@ -35,17 +36,20 @@ absl::Status RefuseOtherKinds(absl::string_view name) {
     absl::string_view part;
     absl::string_view sentence;
   };
-  constexpr std::array<Kind, 4> kKinds = {{
-      {".lora_embedding_", "adapted embeddings are not supported"},
-      {".modules_to_save.", "whole trained modules are not supported"},
-      {".token_adapter.", "trained embedding rows are not supported"},
-      {".lora_diag", "KaSA is not supported"},
+  constexpr std::array<Kind, 3> kKinds = {{
+      {".modules_to_save.",
+       "whole trained modules go by the name that save_pretrained gives them, "
+       "without modules_to_save"},
+      {".token_adapter.",
+       "trained embedding rows are served of the base model's embedding and "
+       "head, which have other names"},
+      {".lora_diag",
+       "KaSA is not supported; train a plain LoRA of linear layers"},
   }};
   for (const Kind& kind : kKinds) {
     if (absl::StrContains(name, kind.part)) {
       return absl::UnimplementedError(
-          absl::StrCat("adapter tensor ", Quoted(name), ": ", kind.sentence,
-                       "; train a plain LoRA of linear layers"));
+          absl::StrCat("adapter tensor ", Quoted(name), ": ", kind.sentence));
     }
   }
   return absl::OkStatus();
@@ -64,8 +68,8 @@ absl::StatusOr<PartOfModule> ParseName(absl::string_view name) {
   if (has_prefix && !absl::StrContains(name, ".lora_")) {
     return absl::UnimplementedError(absl::StrCat(
         "adapter tensor ", Quoted(name),
-        ": weights or biases of the base model itself (modules_to_save, bias, "
-        "resized embeddings) are not supported; save only the adapter"));
+        ": weights or biases of the base model itself are not supported, but "
+        "for embedding and head (modules_to_save); save only the adapter"));
   }
   return TensorError(name, "expected a name like ",
                      "\"base_model.model.<module>.lora_A.weight\" or "
@@ -134,10 +138,28 @@ bool TakeShared(absl::string_view name, AdapterKind kind, size_t tensor,
   return false;
 }
 
+// An embedding's factors have names of their own.
+absl::Status CheckFactorName(absl::string_view name, const BaseModule& module) {
+  const bool is_of_embedding = absl::StrContains(name, ".lora_embedding_");
+  const bool is_factor = is_of_embedding ||
+                         absl::StrContains(name, ".lora_A.") ||
+                         absl::StrContains(name, ".lora_B.");
+  if (!is_factor || is_of_embedding == module.is_embedding) {
+    return absl::OkStatus();
+  }
+  return TensorError(name, "the base model's ", Quoted(module.path), " is ",
+                     module.is_embedding
+                         ? "an embedding, whose factors are lora_embedding_A "
+                           "and lora_embedding_B"
+                         : "a linear layer, whose factors are lora_A and "
+                           "lora_B");
+}
+
 // Sorts the file's tensors by the base module that they adapt.
 absl::StatusOr<std::vector<AdapterParts>> CollectParts(
     const SafetensorsHeader& header, AdapterKind kind,
-    absl::Span<const BaseModule> base, AdapterLayout* layout) {
+    absl::Span<const BaseModule> base, std::vector<EndTensors>* ends,
+    AdapterLayout* layout) {
   absl::flat_hash_map<absl::string_view, size_t> by_path;
   for (size_t i = 0; i < base.size(); ++i) {
     by_path[base[i].path] = i;
@@ -148,6 +170,10 @@ absl::StatusOr<std::vector<AdapterParts>> CollectParts(
     layout->num_parameters += tensor.num_elements();
     RETURN_IF_ERROR(CheckDtype(tensor));
     if (TakeShared(tensor.name, kind, i, layout)) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(const bool is_rows, TakeEndTensor(header, i, base, ends));
+    if (is_rows) {
       continue;
     }
     ASSIGN_OR_RETURN(const PartOfModule name, ParseName(tensor.name));
@@ -164,6 +190,7 @@ absl::StatusOr<std::vector<AdapterParts>> CollectParts(
                          NearestModules(name.module_path, base),
                          ". Was the adapter trained on another base model?");
     }
+    RETURN_IF_ERROR(CheckFactorName(tensor.name, base[it->second]));
     size_t& slot = parts[it->second][name.part];
     if (slot != kNoTensor) {
       return TensorError(tensor.name, "the same factor is also stored as ",
@@ -175,11 +202,20 @@ absl::StatusOr<std::vector<AdapterParts>> CollectParts(
 }
 
 absl::Status CheckTargeted(const AdapterConfig& config,
-                           const BaseModule& module,
-                           const AdapterParts& parts) {
-  ASSIGN_OR_RETURN(const bool is_target,
-                   config.Targets(module.path, module.is_output_head));
+                           const BaseModule& module, const AdapterParts& parts,
+                           bool is_replaced_whole) {
+  ASSIGN_OR_RETURN(const bool is_named,
+                   config.Targets(module.path, module.is_end()));
   const bool is_there = !parts.empty();
+  // PEFT adapts no module that it saves as a whole.
+  const bool is_target = (is_named && !is_replaced_whole) ||
+                         (is_there && FollowsEmbedding(config, module));
+  if (is_target && module.is_embedding && config.kind() != AdapterKind::kLora) {
+    return absl::UnimplementedError(absl::StrCat(
+        "adapter_config.json targets the embedding ", Quoted(module.path),
+        ", which is served of LORA alone, not of ", PeftTypeName(config.kind()),
+        "; train without it"));
+  }
   if (is_target && !is_there) {
     return absl::InvalidArgumentError(absl::StrCat(
         "adapter_config.json targets module ", Quoted(module.path),
@@ -204,13 +240,15 @@ absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
     return absl::InvalidArgumentError("the adapter's file holds no tensors");
   }
   AdapterLayout layout;
+  std::vector<EndTensors> ends(base.size());
   ASSIGN_OR_RETURN(const std::vector<AdapterParts> parts,
-                   CollectParts(header, config.kind(), base, &layout));
+                   CollectParts(header, config.kind(), base, &ends, &layout));
   std::set<std::string> suffixes;
   PartChecker checker(header, config, layout);
   for (size_t i = 0; i < base.size(); ++i) {
     const BaseModule& module = base[i];
-    RETURN_IF_ERROR(CheckTargeted(config, module, parts[i]));
+    RETURN_IF_ERROR(CheckTargeted(config, module, parts[i],
+                                  IsReplacedWhole(config, base, ends, i)));
     if (parts[i].empty()) {
       continue;
     }
@@ -224,6 +262,11 @@ absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
     suffixes.insert(module.path.substr(module.path.rfind('.') + 1));
   }
   RETURN_IF_ERROR(checker.Finish());
+  RETURN_IF_ERROR(MatchRows(header, config, base, ends, &layout));
+  for (const ReplacedRows& rows : layout.replaced) {
+    const std::string& path = base[rows.module].path;
+    suffixes.insert(path.substr(path.rfind('.') + 1));
+  }
   layout.target_suffixes.assign(suffixes.begin(), suffixes.end());
   return layout;
 }

@@ -19,7 +19,9 @@
 
 namespace stockpot {
 
-// One linear layer of the base model: y (out) = W x (in).
+// One linear layer of the base model: y (out) = W x (in). The embedding counts
+// as one that reads a token as a vector of its vocabulary, 1 at the token's
+// place: W is the embedding's weight transposed.
 struct BaseModule {
   // As in transformers' named_modules(), e.g.
   // "model.layers.0.self_attn.q_proj" or "transformer.h.0.attn.c_attn".
@@ -30,6 +32,15 @@ struct BaseModule {
   bool is_output_head = false;
   // False where the model computes it in one product with others, as q, k, v.
   bool reads_alone = true;
+  bool is_embedding = false;
+  // An embedding and a head whose weight is one tensor.
+  bool is_tied = false;
+
+  // One of the two that have a row per token.
+  bool is_end() const { return is_output_head || is_embedding; }
+  // The shape of that weight, [vocabulary, hidden]. REQUIRES: is_end().
+  int64_t vocabulary() const { return is_embedding ? in : out; }
+  int64_t hidden() const { return is_embedding ? out : in; }
 };
 
 struct AdaptedModule {
@@ -46,12 +57,32 @@ struct AdaptedModule {
   double scale = 0;
 };
 
+// Rows of the embedding's or the head's weight that the adapter holds itself.
+struct ReplacedRows {
+  // Index into the span of BaseModule.
+  size_t module = 0;
+  // [tokens, hidden]; of a tied head, the embedding's tensor.
+  size_t tensor = 0;
+  // Whose rows they are, in the tensor's order; empty: all of them.
+  std::vector<int64_t> tokens;
+};
+
+// A copy of the base model's own weight, as PEFT saves one of each embedding
+// that it adapts. Nothing reads it, but PEFT would load it over the base.
+struct BaseCopy {
+  size_t module = 0;
+  size_t tensor = 0;  // [vocabulary, hidden]
+};
+
 // Largest rank that a converted update is served with.
 inline constexpr int64_t kMaxServedRank = 512;
 
 struct AdapterLayout {
-  // In the order of the base modules; at least one.
+  // In the order of the base modules. With `replaced`, at least one.
   std::vector<AdaptedModule> modules;
+  // In the order of the base modules, which are not in `modules`.
+  std::vector<ReplacedRows> replaced;
+  std::vector<BaseCopy> base_copies;
   // VeRA's projections, which its modules share: (rank, >= in), (>= out, rank).
   size_t vera_a = kNoTensor;
   size_t vera_b = kNoTensor;
@@ -69,12 +100,15 @@ struct AdapterLayout {
 // config targets, of dtype F32, F16 or BF16, with the base module's sizes and
 // the config's rank; every base module that the config targets must have all
 // its parts. Names are PEFT's: "base_model.model.<path>.lora_A.weight", also
-// with the adapter's name as in ".lora_A.default.weight".
+// with the adapter's name as in ".lora_A.default.weight"; of the embedding,
+// which LORA alone adapts, "<path>.lora_embedding_A". Rows of embedding and
+// head: formats/adapter_rows.h.
 //
 // Errors: InvalidArgument, which names the tensor or module, what was expected
 // and, for an unknown path, the base modules that look most like it.
-// Unimplemented for embedding factors and whole modules (modules_to_save), and
-// for a conversion that would take too long or too much memory.
+// Unimplemented for other weights of the base model (norms, biases), for an
+// embedding adapted by another kind than LORA, and for a conversion that would
+// take too long or too much memory.
 absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
                                            const AdapterConfig& config,
                                            absl::Span<const BaseModule> base);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 #include "base/status_macros.h"
 #include "formats/quoted.h"
@@ -73,8 +75,13 @@ absl::Status PartChecker::Require(const AdapterParts& parts,
   if (parts.Has(part)) {
     return absl::OkStatus();
   }
-  return TensorError(header_.tensors[parts.First()].name, "its partner ",
-                     PartName(part), " is missing");
+  const std::string& there = header_.tensors[parts.First()].name;
+  std::string name(PartName(part));
+  if (absl::StrContains(there, ".lora_embedding_")) {
+    name = absl::StrReplaceAll(
+        name, {{"lora_A", "lora_embedding_A"}, {"lora_B", "lora_embedding_B"}});
+  }
+  return TensorError(there, "its partner ", name, " is missing");
 }
 
 absl::Status PartChecker::CheckShape(const TensorInfo& tensor,

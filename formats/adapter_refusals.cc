@@ -26,13 +26,7 @@ struct Refusal {
 };
 
 // Refused when the value is there and is neither null, false, nor empty.
-constexpr std::array<Refusal, 11> kRefusals = {{
-    {"modules_to_save",
-     "the adapter replaces whole modules, which stay shared between requests "
-     "here; train without modules_to_save"},
-    {"trainable_token_indices",
-     "trained embedding rows are not supported; train without "
-     "trainable_token_indices"},
+constexpr std::array<Refusal, 9> kRefusals = {{
     {"target_parameters",
      "adapted parameters that are not linear layers (experts) do not exist in "
      "the base models served here; use target_modules"},
@@ -109,8 +103,9 @@ constexpr std::array kOtherTypes = {
               "train a LoRA per task",
               ""},
     OtherType{"TRAINABLE_TOKENS",
-              "replaces embedding rows, which stay shared between requests",
-              kMerge},
+              "holds embedding rows alone; train a LoRA with "
+              "trainable_token_indices",
+              ""},
     OtherType{"PROMPT_TUNING", kPrompt, ""},
     OtherType{"MULTITASK_PROMPT_TUNING", kPrompt, ""},
     OtherType{"P_TUNING", kPrompt, ""},

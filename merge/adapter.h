@@ -7,6 +7,7 @@
 #ifndef STOCKPOT_MERGE_ADAPTER_H_
 #define STOCKPOT_MERGE_ADAPTER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,11 +21,18 @@ namespace stockpot {
 
 struct AdapterFactors;  // merge/adapter_factors.h
 
+// Tokens whose rows of one module, the embedding or the head, an adapter
+// replaces.
+struct ReplacedTokens {
+  size_t module = 0;
+  std::vector<int64_t> tokens;  // Ascending; empty: all.
+};
+
 struct Adapter {
   Digest digest;
   // [modules]: what multiplies b^T a of each module, for LoRA alpha / rank, or
-  // alpha / sqrt(rank) with rsLoRA (arXiv:2312.03732); 0 where the adapter has
-  // none.
+  // alpha / sqrt(rank) with rsLoRA (arXiv:2312.03732); 1 where the adapter
+  // replaces rows; 0 where it has no part.
   std::vector<float> scales;
   std::vector<int32_t> ranks;  // [modules]; 0 where the adapter has none.
   // Why the adapter cannot be scaled or mixed with others, for a client to
@@ -34,6 +42,9 @@ struct Adapter {
   bool has_bias = false;
   // Some ModuleFactors have more than `a` and `b`.
   bool has_row_terms = false;
+  // It puts rows of its own in place of the base model's, which only the method
+  // cat allows, at weight 1. By module, none of which has a rank.
+  std::vector<ReplacedTokens> replaced;
   std::shared_ptr<const AdapterFactors> factors;
   int64_t bytes = 0;  // Memory that the factors hold.
 };

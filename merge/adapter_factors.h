@@ -4,9 +4,12 @@
 #define STOCKPOT_MERGE_ADAPTER_FACTORS_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+
+#include "model/token_rows.h"
 
 namespace stockpot {
 
@@ -39,8 +42,15 @@ struct ModuleFactors {
   }
 };
 
+// Rows of the weight of one module, the embedding or the head.
+struct ModuleRows {
+  int64_t module = 0;
+  std::shared_ptr<const TokenRows> rows;  // A tied head's are the embedding's.
+};
+
 struct AdapterFactors {
   std::vector<ModuleFactors> modules;  // By module index, each once.
+  std::vector<ModuleRows> replaced;    // As Adapter::replaced.
 };
 
 }  // namespace stockpot

@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "formats/adapter_kind.h"
+#include "formats/quoted.h"
 
 namespace stockpot {
 
@@ -44,11 +45,20 @@ absl::Status AdapterValidator::FeedHeader(absl::string_view* bytes) {
 }
 
 absl::Status AdapterValidator::DecideToKeepData() {
-  keeps_data_ = measure_ != nullptr &&
-                std::any_of(layout_->modules.begin(), layout_->modules.end(),
-                            [](const AdaptedModule& adapted) {
-                              return !adapted.is_exact;
-                            });
+  const bool is_lossy = std::any_of(
+      layout_->modules.begin(), layout_->modules.end(),
+      [](const AdaptedModule& adapted) { return !adapted.is_exact; });
+  const bool has_copies = !layout_->base_copies.empty();
+  keeps_data_ = measure_ != nullptr && (is_lossy || has_copies);
+  if (keeps_data_ && !is_lossy && file_bytes_ > kMaxMeasuredBytes) {
+    return absl::UnimplementedError(absl::StrCat(
+        "adapter tensor ",
+        Quoted(header_->tensors[layout_->base_copies[0].tensor].name),
+        " is a copy of the base model's, which is compared with it; the file "
+        "has ",
+        file_bytes_, " bytes, one with copies may have ", kMaxMeasuredBytes,
+        ". Save it with save_embedding_layers=False"));
+  }
   if (keeps_data_ && file_bytes_ > kMaxMeasuredBytes) {
     return absl::UnimplementedError(absl::StrCat(
         "the file has ", file_bytes_,

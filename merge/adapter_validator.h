@@ -3,7 +3,8 @@
 // the base model's modules, then every value for being finite.
 //
 // Holds the header (at most 1 MiB) and nothing of the data, unless the adapter
-// will be converted with a loss, which is measured. Not thread-safe.
+// will be converted with a loss, which is measured, or holds copies of the base
+// model's weights, which are compared. Not thread-safe.
 
 #ifndef STOCKPOT_MERGE_ADAPTER_VALIDATOR_H_
 #define STOCKPOT_MERGE_ADAPTER_VALIDATOR_H_
@@ -31,7 +32,8 @@ namespace stockpot {
 
 // Converts the modules of an adapter whose conversion leaves something out, as
 // loading will, and returns AdapterFacts::kept_energy. `data` is the file's
-// data section. Errors: those of loading.
+// data section. Errors: those of loading; InvalidArgument for a copy of a base
+// weight (AdapterLayout::base_copies) that is none.
 using ConversionMeasure = std::function<absl::StatusOr<double>(
     const AdapterConfig& config, const SafetensorsHeader& header,
     const AdapterLayout& layout, absl::string_view data)>;
@@ -42,7 +44,8 @@ class AdapterValidator {
   static constexpr uint64_t kMaxMeasuredBytes = uint64_t{256} << 20;
 
   // `modules` must outlive the validator. `file_bytes` is the declared size.
-  // Without `measure`, AdapterFacts::kept_energy stays 1.
+  // Without `measure`, AdapterFacts::kept_energy stays 1 and copies of base
+  // weights are not compared.
   // Errors: InvalidArgument or Unimplemented as AdapterConfig::Parse().
   static absl::StatusOr<std::unique_ptr<AdapterValidator>> Create(
       absl::string_view adapter_config, uint64_t file_bytes,

@@ -68,7 +68,7 @@ absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
     adapters.push_back(std::move(adapter));
     skills.push_back({.adapter = adapters.back()});
   }
-  RETURN_IF_ERROR(CheckComposable(recipe, skills));
+  RETURN_IF_ERROR(CheckComposable(recipe, skills, modules_));
   return adapters;
 }
 

@@ -11,9 +11,9 @@ namespace stockpot {
 // m / c, [out] float32, where c_j = ||W_j + scale * (b a)_j|| over the row j of
 // the base weight.
 //
-// weight [out, in] in any float dtype, on the CPU, read a few rows at a time;
-// a [rank, in], b [out, rank], magnitude [out], float32. A row whose c is zero
-// gives infinity or NaN, which the caller refuses. Throws c10::Error.
+// weight [out, in] in any float dtype, on the CPU, read a few rows or columns
+// at a time; a [rank, in], b [out, rank], magnitude [out], float32. A row whose
+// c is zero gives infinity or NaN, which the caller refuses. Throws c10::Error.
 at::Tensor DoraGain(const at::Tensor& weight, const at::Tensor& a,
                     const at::Tensor& b, double scale,
                     const at::Tensor& magnitude);

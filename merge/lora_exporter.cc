@@ -92,6 +92,21 @@ at::Tensor MakeB(const ExportedModule& module, bool joint) {
   return at::cat(parts, 1).contiguous();
 }
 
+absl::Status CheckReplacesNothing(const ComposedSkill& skill,
+                                  const std::vector<BaseModule>& base) {
+  for (const ReplacedTokens& replaced : skill.adapter->replaced) {
+    if ((*skill.coefficients)[replaced.module] != 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "adapter sha256:", skill.adapter->digest.ToHex(),
+          " replaces rows of module \"", base[replaced.module].path,
+          "\", which an export of low-rank factors cannot hold; download the "
+          "adapter itself, or leave the rows out with weight 0 in "
+          "module_weights"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 class LoraExport : public AdapterExport {
  public:
   LoraExport(std::shared_ptr<const Composition> composition,
@@ -189,6 +204,7 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> LoraExporter::Export(
             " has more than low-rank factors (DoRA, IA3 or lora_bias), which a "
             "plain LoRA adapter cannot hold; download the adapter itself"));
       }
+      RETURN_IF_ERROR(CheckReplacesNothing(skill, base));
     }
     modules = ModulesOf(*composition, base.size());
   }
@@ -204,8 +220,10 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> LoraExporter::Export(
     ranks.push_back({of.path, module.rank});
     for (const char* factor : {"A", "B"}) {
       TensorInfo info;
-      info.name = absl::StrCat("base_model.model.", of.path, ".lora_", factor,
-                               ".weight");
+      info.name = of.is_embedding ? absl::StrCat("base_model.model.", of.path,
+                                                 ".lora_embedding_", factor)
+                                  : absl::StrCat("base_model.model.", of.path,
+                                                 ".lora_", factor, ".weight");
       info.shape = *factor == 'A' ? std::vector<int64_t>{module.rank, of.in}
                                   : std::vector<int64_t>{of.out, module.rank};
       tensors.push_back(std::move(info));

@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "formats/quoted.h"
 #include "merge/dora.h"
+#include "merge/replaced_rows.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
 
@@ -160,6 +161,7 @@ absl::StatusOr<double> MeasureConversion(const BaseModel& model,
                                          absl::string_view data) {
   return CatchTorch([&]() -> absl::StatusOr<double> {
     const OneTorchThread alone;
+    RETURN_IF_ERROR(CheckBaseCopies(model, header, layout, data));
     double least = 1;
     for (const AdaptedModule& adapted : layout.modules) {
       if (adapted.is_exact) {

@@ -51,7 +51,8 @@ absl::StatusOr<float> FinishModule(const BaseModel& model,
 
 // The least share that any module's conversion keeps; a ConversionMeasure.
 // `data` is the data section of the file. Never throws.
-// Errors: those of FinishModule(), and ResourceExhausted (memory).
+// Errors: those of FinishModule() and CheckBaseCopies(), and ResourceExhausted
+// (memory).
 absl::StatusOr<double> MeasureConversion(const BaseModel& model,
                                          const AdapterConfig& config,
                                          const SafetensorsHeader& header,

@@ -15,6 +15,7 @@
 #include "merge/adapter_factors.h"
 #include "merge/conversion.h"
 #include "merge/module_loader.h"
+#include "merge/replaced_rows.h"
 #include "merge/stored_tensors.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
@@ -125,7 +126,8 @@ struct Loading {
   std::shared_ptr<AdapterFactors> factors;
   std::vector<RawParts> parts;  // [modules of the layout]
   SharedParts shared;
-  std::vector<Target> targets;  // [tensors]; point into the above.
+  std::vector<at::Tensor> rows;  // [layout.replaced]
+  std::vector<Target> targets;   // [tensors]; point into the above.
 };
 
 // One entry per module of the layout, tensors still to come.
@@ -154,6 +156,12 @@ void Prepare(const AdapterLayout& layout, const AdapterConfig& config,
       loading->targets[adapted.parts[AdapterPart::kLoraB]] = {&factors.b, true,
                                                               true};
     }
+  }
+  loading->rows.resize(layout.replaced.size());
+  for (size_t i = layout.replaced.size(); i-- > 0;) {
+    // Of entries that share a tensor, the first gets it.
+    loading->targets[layout.replaced[i].tensor] = {&loading->rows[i], true,
+                                                   false};
   }
   if (layout.vera_a != kNoTensor && layout.vera_b != kNoTensor) {
     loading->targets[layout.vera_a].place = &loading->shared.vera_a;
@@ -191,7 +199,7 @@ absl::StatusOr<int64_t> RegistrySource::ResidentBytes(const Digest& digest) {
     bytes += MostBytes(model_->modules()[adapted.module], config, adapted,
                        model_->options().dtype);
   }
-  return bytes;
+  return bytes + ReplacedBytes(header, layout, model_->options().dtype);
 }
 
 absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
@@ -226,6 +234,7 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RegistrySource::Load(
       adapter->bytes += factors.bytes();
       adapter->has_row_terms |= factors.has_row_terms();
     }
+    SetReplaced(layout, loading.rows, adapter.get(), loading.factors.get());
     adapter->factors = std::move(loading.factors);
     return adapter;
   });

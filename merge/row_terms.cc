@@ -1,6 +1,7 @@
 #include "merge/row_terms.h"
 
 #include <algorithm>
+#include <vector>
 
 #include <ATen/ops/full.h>
 
@@ -66,6 +67,30 @@ void SetRowTerms(
     for (at::Tensor* terms : {&delta.gain, &delta.shift, &delta.input_gain}) {
       if (terms->defined()) {
         *terms = terms->to(device);
+      }
+    }
+  }
+}
+
+void SetReplacedRows(
+    absl::Span<const std::shared_ptr<const Composition>> compositions,
+    DeltaSet* deltas) {
+  for (size_t i = 0; i < compositions.size(); ++i) {
+    for (const ComposedSkill& skill : compositions[i]->skills) {
+      for (const ModuleRows& own : skill.adapter->factors->replaced) {
+        if ((*skill.coefficients)[own.module] == 0) {
+          continue;
+        }
+        std::vector<RowsDelta>& all = (*deltas)[own.module].replaced;
+        auto it = std::find_if(
+            all.begin(), all.end(),
+            [&](const RowsDelta& delta) { return delta.rows == own.rows; });
+        if (it == all.end()) {
+          all.push_back(
+              {own.rows, std::vector<bool>(compositions.size() + 1, false)});
+          it = all.end() - 1;
+        }
+        it->mixes[i + 1] = true;
       }
     }
   }

@@ -1,5 +1,5 @@
 // What the skills of a step do to a module's rows beside low-rank updates:
-// biases, DoRA's and IA3's scaling.
+// biases, DoRA's and IA3's scaling, rows of embedding and head of their own.
 
 #ifndef STOCKPOT_MERGE_ROW_TERMS_H_
 #define STOCKPOT_MERGE_ROW_TERMS_H_
@@ -20,6 +20,12 @@ namespace stockpot {
 void SetRowTerms(
     absl::Span<const std::shared_ptr<const Composition>> compositions,
     at::Device device, DeltaSet* deltas);
+
+// Sets `replaced` of the embedding and the head, with mix row i + 1 for
+// compositions[i]. REQUIRES: it is empty.
+void SetReplacedRows(
+    absl::Span<const std::shared_ptr<const Composition>> compositions,
+    DeltaSet* deltas);
 
 }  // namespace stockpot
 

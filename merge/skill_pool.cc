@@ -94,12 +94,18 @@ const DeltaSet& SkillPool::Prepare(
     Borrow(compositions, adapters);
   }
   SetRowTerms(compositions, device_, &deltas_);
+  SetReplacedRows(compositions, &deltas_);
   prepared_ = std::move(recipes);
   return deltas_;
 }
 
 void SkillPool::Rest() {
-  if (!stacked_) {
+  bool borrows = !stacked_;
+  for (const ModuleDelta& delta : deltas_) {
+    // These are an adapter's own also beside a stack.
+    borrows = borrows || !delta.replaced.empty();
+  }
+  if (borrows) {
     prepared_.clear();
     deltas_.assign(deltas_.size(), {});
   }

@@ -1,6 +1,8 @@
 #include "model/add_delta.h"
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -38,17 +40,44 @@ void ForEachUnit(bool parallel, int64_t num_units, const F& f) {
   }
 }
 
+float Widened(float value) { return value; }
+float Widened(kernels::Bf16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+
+// What a module reads: rows of x, or tokens.
+template <typename T>
+struct Inputs {
+  explicit Inputs(const at::Tensor& read) : stride(read.stride(0)) {
+    if (read.dim() == 1) {
+      ids = read.const_data_ptr<int64_t>();
+    } else {
+      x = static_cast<const T*>(read.data_ptr());
+    }
+  }
+
+  const T* x = nullptr;
+  const int64_t* ids = nullptr;
+  int64_t stride;  // From a row of x to the next.
+
+  Inputs From(int64_t row) const {
+    Inputs rest = *this;
+    rest.x = x == nullptr ? nullptr : x + row * stride;
+    rest.ids = ids == nullptr ? nullptr : ids + row;
+    return rest;
+  }
+};
+
 // The rows [first, first + num_rows) of a step.
 template <typename T>
 class DeltaBlock {
  public:
-  DeltaBlock(const at::Tensor& x, const ModuleDelta& delta, const int32_t* mix,
-             const at::Tensor& y, int64_t first, int64_t num_rows)
+  DeltaBlock(const Inputs<T>& inputs, const ModuleDelta& delta,
+             const int32_t* mix, const at::Tensor& y, int64_t first,
+             int64_t num_rows)
       : delta_(delta),
         mix_(mix + first),
-        x_(static_cast<const T*>(x.data_ptr()) + first * x.stride(0)),
-        x_stride_(x.stride(0)),
-        in_(x.size(1)),
+        inputs_(inputs.From(first)),
         y_(static_cast<T*>(y.data_ptr()) + first * y.stride(0)),
         y_stride_(y.stride(0)),
         out_(y.size(1)),
@@ -111,10 +140,23 @@ class DeltaBlock {
 
   void Shrink(const Unit& unit) {
     const Use& use = uses_[unit.use];
-    const T* a = static_cast<const T*>(delta_.skills[use.skill].a.data_ptr());
-    kernels::Shrink(x_, x_stride_, ListOf(use), a + unit.first_rank * in_,
-                    std::min(kRanksPerUnit, use.rank - unit.first_rank), in_,
-                    between_.data() + use.offset + unit.first_rank, use.rank);
+    const at::Tensor& factor = delta_.skills[use.skill].a;
+    const int64_t in = factor.size(1);
+    const T* a =
+        static_cast<const T*>(factor.data_ptr()) + unit.first_rank * in;
+    const int64_t ranks = std::min(kRanksPerUnit, use.rank - unit.first_rank);
+    float* t = between_.data() + use.offset + unit.first_rank;
+    if (inputs_.ids == nullptr) {
+      kernels::Shrink(inputs_.x, inputs_.stride, ListOf(use), a, ranks, in, t,
+                      use.rank);
+      return;
+    }
+    for (size_t i = 0; i < use.rows.size(); ++i, t += use.rank) {
+      const T* column = a + inputs_.ids[use.rows[i]];
+      for (int64_t r = 0; r < ranks; ++r) {
+        t[r] = Widened(column[r * in]);
+      }
+    }
   }
 
   // Turns each row's products into what its mix expands.
@@ -195,9 +237,7 @@ class DeltaBlock {
 
   const ModuleDelta& delta_;
   const int32_t* const mix_;
-  const T* const x_;
-  const int64_t x_stride_;
-  const int64_t in_;
+  const Inputs<T> inputs_;
   T* const y_;
   const int64_t y_stride_;
   const int64_t out_;
@@ -208,31 +248,31 @@ class DeltaBlock {
   std::vector<float> between_;
 };
 
-}  // namespace
-
-void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
-              const at::Tensor& mix, at::Tensor y) {
-  const int64_t rows = x.size(0);
+// `read` is x [rows, in], or ids [rows].
+void AddBlocks(const at::Tensor& read, const ModuleDelta& delta,
+               const at::Tensor& mix, const at::Tensor& y) {
+  const int64_t rows = read.size(0);
   const auto* mixes = static_cast<const int32_t*>(mix.data_ptr());
-  WithCpuStorage(x, [&](auto* type) {
+  WithCpuStorage(y, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
+    const Inputs<T> inputs(read);
     if (rows <= kBlockRows) {
-      DeltaBlock<T>(x, delta, mixes, y, 0, rows).Run(/*parallel=*/true);
+      DeltaBlock<T>(inputs, delta, mixes, y, 0, rows).Run(/*parallel=*/true);
       return;
     }
     const int64_t num_blocks = (rows + kBlockRows - 1) / kBlockRows;
     ForEachUnit(/*parallel=*/true, num_blocks, [&](int64_t block) {
       const int64_t first = block * kBlockRows;
-      DeltaBlock<T>(x, delta, mixes, y, first,
+      DeltaBlock<T>(inputs, delta, mixes, y, first,
                     std::min(kBlockRows, rows - first))
           .Run(/*parallel=*/false);
     });
   });
 }
 
-void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
-                     const at::Tensor& mix, at::Tensor y) {
-  const at::Tensor t = at::linear(x, delta.a).to(at::kFloat);  // [rows, R]
+// Adds what `delta` makes of t [rows, R] float32, the first halves' products.
+void AddStackedProducts(const at::Tensor& t, const StackedDelta& delta,
+                        const at::Tensor& mix, at::Tensor y) {
   const at::Tensor expand = delta.expand.index_select(0, mix);
   const at::Tensor zero = at::zeros_like(t);
   at::Tensor v = at::where(expand == 0, zero, t * expand);
@@ -246,7 +286,32 @@ void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
     v = at::where(delta.joint.index_select(0, mix),
                   sum.index_select(1, delta.lane) * expand, v);
   }
-  y.addmm_(v.to(x.scalar_type()), delta.b);
+  y.addmm_(v.to(y.scalar_type()), delta.b);
+}
+
+}  // namespace
+
+void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
+              const at::Tensor& mix, at::Tensor y) {
+  AddBlocks(x, delta, mix, y);
+}
+
+void AddEmbeddingDelta(const at::Tensor& ids, const ModuleDelta& delta,
+                       const at::Tensor& mix, at::Tensor y) {
+  AddBlocks(ids, delta, mix, y);
+}
+
+void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
+                     const at::Tensor& mix, at::Tensor y) {
+  AddStackedProducts(at::linear(x, delta.a).to(at::kFloat), delta, mix,
+                     std::move(y));
+}
+
+void AddStackedEmbeddingDelta(const at::Tensor& ids, const StackedDelta& delta,
+                              const at::Tensor& mix, at::Tensor y) {
+  const at::Tensor columns =
+      delta.a.index_select(1, ids.to(delta.a.device()));  // [R, rows]
+  AddStackedProducts(columns.t().to(at::kFloat), delta, mix, std::move(y));
 }
 
 void ApplyOutputTerms(const ModuleDelta& delta, const at::Tensor& mix,

@@ -17,9 +17,16 @@ namespace stockpot {
 void AddDelta(const at::Tensor& x, const ModuleDelta& delta,
               const at::Tensor& mix, at::Tensor y);
 
+// Likewise for the embedding, which read the tokens `ids` [rows] int64 on the
+// CPU: what multiplies a token is its column of `a`.
+void AddEmbeddingDelta(const at::Tensor& ids, const ModuleDelta& delta,
+                       const at::Tensor& mix, at::Tensor y);
+
 // The same with libtorch's operators, for any device; mix [rows] int64 on it.
 void AddStackedDelta(const at::Tensor& x, const StackedDelta& delta,
                      const at::Tensor& mix, at::Tensor y);
+void AddStackedEmbeddingDelta(const at::Tensor& ids, const StackedDelta& delta,
+                              const at::Tensor& mix, at::Tensor y);
 
 // Applies gain and shift of `delta` to y [rows, out] in place, where they are
 // defined; mix [rows] int64 on y's device. Throws c10::Error.

@@ -29,7 +29,8 @@ struct LoadOptions {
 // A linear layer's tensors as the checkpoint has them: views of its pages on
 // the CPU, in the dtype of the file, alive as long as the model.
 struct ModuleWeights {
-  at::Tensor weight;  // [out, in]; not contiguous where the file has [in, out].
+  at::Tensor weight;  // [out, in]; not contiguous where the file has [in, out],
+                      // as of the embedding.
   at::Tensor bias;    // [out], or undefined.
 };
 
@@ -39,8 +40,10 @@ class BaseModel {
 
   // Reads the Hugging Face directory `path`: config.json and safetensors.
   //
-  // Errors: NotFound (no such file), InvalidArgument (an architecture, a tensor
-  // or a shape that does not fit; the message names it), ResourceExhausted.
+  // Errors: NotFound (no such file), Unimplemented (an architecture or a
+  // setting that is not built; the message lists what is served),
+  // InvalidArgument (a tensor or a shape that does not fit; the message names
+  // it), ResourceExhausted.
   static absl::StatusOr<std::unique_ptr<BaseModel>> Load(
       const std::string& path, const LoadOptions& options);
 

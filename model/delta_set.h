@@ -11,9 +11,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/token_rows.h"
+
 namespace stockpot {
 
-// One skill's low-rank update of one linear module.
+// One skill's low-rank update of one linear module. Of the embedding, `a` has a
+// column per token.
 struct SkillDelta {
   at::Tensor a;  // [rank, in], the base model's dtype and device, contiguous.
   at::Tensor b;  // [rank, out], likewise.
@@ -61,6 +64,10 @@ struct ModuleDelta {
   at::Tensor gain;        // [mixes, out]
   at::Tensor shift;       // [mixes, out]
   at::Tensor input_gain;  // [mixes, in]; only of BaseModule::reads_alone.
+
+  // Rows of the weight W itself that some mixes replace, before anything else
+  // is added; of the embedding and the head alone.
+  std::vector<RowsDelta> replaced;
 
   bool empty() const { return skills.empty() && !stacked.a.defined(); }
   bool has_output_terms() const { return gain.defined() || shift.defined(); }

@@ -189,10 +189,14 @@ at::Tensor Gpt2Model::Run(const StepBatch& batch, const DeltaSet* deltas,
                           KvCache* kv) const {
   Step step{batch, deltas, kv, StepTensors::Of(batch, options_.device)};
   const StepTensors& t = step.tensors;
+  const at::Tensor embedded =
+      embedding_.Lookup(t.token_ids, options_.dtype);  // [rows, hidden]
+  if (deltas != nullptr) {
+    t.AddToEmbedding((*deltas)[EmbeddingIndex(deltas->size())], embedded);
+  }
   at::Tensor residual =
-      embedding_.Lookup(t.token_ids, options_.dtype) +
-      position_embedding_.index_select(
-          0, t.positions.to(options_.device));  // [rows, hidden]
+      embedded + position_embedding_.index_select(
+                     0, t.positions.to(options_.device));  // [rows, hidden]
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     residual.add_(
         Attention(i, Normalise(residual, layers_[i].attention_norm), &step));
@@ -236,6 +240,12 @@ absl::StatusOr<ModuleWeights> Gpt2Model::Weights(size_t module) const {
       return weights;
     }
     const std::string name(absl::StripPrefix(m.path, "transformer."));
+    if (m.is_embedding) {
+      ASSIGN_OR_RETURN(const at::Tensor rows,
+                       reader.Mapped(name + ".weight", {m.in, m.out}));
+      weights.weight = rows.t();
+      return weights;
+    }
     ASSIGN_OR_RETURN(const at::Tensor conv,
                      reader.Mapped(name + ".weight", {m.in, m.out}));
     weights.weight = conv.t();

@@ -199,6 +199,10 @@ at::Tensor LlamaModel::Run(const StepBatch& batch, const DeltaSet* deltas,
 
   at::Tensor residual = embedding_.Lookup(step.tensors.token_ids,
                                           options_.dtype);  // [rows, hidden]
+  if (deltas != nullptr) {
+    step.tensors.AddToEmbedding((*deltas)[EmbeddingIndex(deltas->size())],
+                                residual);
+  }
   at::Tensor delta;
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const Layer& layer = layers_[i];
@@ -245,6 +249,12 @@ absl::StatusOr<ModuleWeights> LlamaModel::Weights(size_t module) const {
       name = "embed_tokens";
     }
     ModuleWeights weights;
+    if (m.is_embedding) {
+      ASSIGN_OR_RETURN(const at::Tensor rows,
+                       reader.Mapped(name + ".weight", {m.in, m.out}));
+      weights.weight = rows.t();
+      return weights;
+    }
     ASSIGN_OR_RETURN(weights.weight,
                      reader.Mapped(name + ".weight", {m.out, m.in}));
     const bool has_bias = absl::StrContains(name, ".mlp.")

@@ -48,7 +48,19 @@ std::vector<BaseModule> ModulesOf(const ModelConfig& config) {
       AppendGpt2Layer(config, layer, &modules);
     }
   }
-  modules.push_back({"lm_head", config.hidden_size, config.vocab_size, true});
+  const char* const embedding = config.architecture == Architecture::kLlama
+                                    ? "model.embed_tokens"
+                                    : "transformer.wte";
+  modules.push_back({.path = embedding,
+                     .in = config.vocab_size,
+                     .out = config.hidden_size,
+                     .is_embedding = true,
+                     .is_tied = config.tie_embeddings});
+  modules.push_back({.path = "lm_head",
+                     .in = config.hidden_size,
+                     .out = config.vocab_size,
+                     .is_output_head = true,
+                     .is_tied = config.tie_embeddings});
   return modules;
 }
 

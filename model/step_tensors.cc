@@ -38,6 +38,7 @@ namespace {
 void AddAll(const ModuleDelta& delta, const at::Tensor& mix,
             const at::Tensor& mix_on_device, const at::Tensor& x,
             const at::Tensor& y) {
+  ReplaceLogits(delta.replaced, x, mix, y);
   if (delta.stacked.a.defined()) {
     AddStackedDelta(x, delta.stacked, mix_on_device, y);
   } else if (!delta.empty()) {
@@ -58,6 +59,18 @@ at::Tensor StepTensors::Scaled(const ModuleDelta& delta,
 at::Tensor StepTensors::ScaledSampled(const ModuleDelta& delta,
                                       const at::Tensor& x) const {
   return ScaledInputs(delta, sampled_mix_on_device, x);
+}
+
+void StepTensors::AddToEmbedding(const ModuleDelta& delta, at::Tensor y) const {
+  ReplaceEmbeddings(delta.replaced, token_ids, mix, y);
+  if (delta.stacked.a.defined()) {
+    AddStackedEmbeddingDelta(token_ids, delta.stacked, mix_on_device, y);
+  } else if (!delta.empty()) {
+    AddEmbeddingDelta(token_ids, delta, mix, y);
+  }
+  if (delta.has_output_terms()) {
+    ApplyOutputTerms(delta, mix_on_device, y);
+  }
 }
 
 void StepTensors::Add(const ModuleDelta& delta, const at::Tensor& x,

@@ -29,6 +29,10 @@ struct StepTensors {
   // Likewise for the rows that are sampled.
   at::Tensor ScaledSampled(const ModuleDelta& delta, const at::Tensor& x) const;
 
+  // Applies `delta` of the embedding to y [rows, hidden], the base model's rows
+  // of token_ids. Throws c10::Error.
+  void AddToEmbedding(const ModuleDelta& delta, at::Tensor y) const;
+
   // Applies `delta` to a module's output y [rows, out], where the module read x
   // [rows, in]. Throws c10::Error.
   void Add(const ModuleDelta& delta, const at::Tensor& x, at::Tensor y) const;

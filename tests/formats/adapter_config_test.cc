@@ -73,7 +73,7 @@ TEST(AdapterConfigTest, TargetsAndScalesAsPeftDoes) {
     ASSERT_THAT(config, IsOk()) << item["config"];
     for (const auto& module : item["modules"]) {
       const std::string path = module["path"];
-      EXPECT_THAT(config->Targets(path, /*is_output_head=*/false),
+      EXPECT_THAT(config->Targets(path, /*is_end=*/false),
                   IsOkAndHolds(module["targets"].get<bool>()))
           << path << " " << item["config"];
       EXPECT_THAT(config->Rank(path),
@@ -126,8 +126,8 @@ TEST(AdapterConfigTest, WhatIsNotBuiltIsRefusedByName) {
       {{"peft_type", "invented"}},
       {{"bias", "all"}},
       {{"bias", "lora_only"}},
-      {{"modules_to_save", {"lm_head"}}},
-      {{"trainable_token_indices", {1, 2}}},
+      {{"modules_to_save", {"lm_head", "model.norm"}}},
+      {{"modules_to_save", {"classifier"}}},
       {{"target_parameters", {"experts.gate"}}},
       {{"layer_replication", {{0, 4}, {2, 5}}}},
       {{"alora_invocation_tokens", {1}}},
@@ -151,6 +151,43 @@ TEST(AdapterConfigTest, WhatIsNotBuiltIsRefusedByName) {
                          HasSubstr("field \"" + change.begin().key() + "\"")))
         << change;
   }
+}
+
+TEST(AdapterConfigTest, ReadsWhatReplacesRowsOfTheEnds) {
+  const auto config = Parse({{"modules_to_save", {"embed_tokens", "lm_head"}},
+                             {"trainable_token_indices", {7, 3}},
+                             {"ensure_weight_tying", true}});
+  ASSERT_THAT(config, IsOk());
+  const EndOptions& ends = config->end_options();
+  EXPECT_THAT(ends.modules_to_save, ElementsAre("embed_tokens", "lm_head"));
+  ASSERT_EQ(ends.trained_tokens.size(), 1);
+  EXPECT_EQ(ends.trained_tokens[0].module, "");
+  EXPECT_THAT(ends.trained_tokens[0].tokens, ElementsAre(7, 3));
+  EXPECT_TRUE(ends.ensure_weight_tying);
+  const auto by_module =
+      Parse({{"trainable_token_indices", {{"wte", {1}}, {"lm_head", {2, 0}}}}});
+  ASSERT_THAT(by_module, IsOk());
+  ASSERT_EQ(by_module->end_options().trained_tokens.size(), 2);
+  EXPECT_EQ(by_module->end_options().trained_tokens[1].module, "lm_head");
+}
+
+TEST(AdapterConfigTest, WrongTokensAreRefusedByName) {
+  const ordered_json wrong[] = {{-1},
+                                {1.5},
+                                {"a"},
+                                {int64_t{1} << 31},
+                                {4, 4},
+                                {{"q_proj", {1}}},
+                                {{"lm_head", 3}},
+                                "all"};
+  for (const ordered_json& value : wrong) {
+    EXPECT_THAT(
+        Parse({{"trainable_token_indices", value}}),
+        StatusIs(kInvalid, HasSubstr("field \"trainable_token_indices\"")))
+        << value;
+  }
+  EXPECT_THAT(Parse({{"modules_to_save", "lm_head"}}),
+              StatusIs(kInvalid, HasSubstr("\"modules_to_save\"")));
 }
 
 TEST(AdapterConfigTest, SettingsWithoutEffectOnTheResultAreAccepted) {

@@ -210,7 +210,7 @@ TEST(AdapterKindsTest, WhatTheFileCannotSayIsRefusedByName) {
        kInvalid, "lora_bias"},
       {R"("peft_type":"VERA","r":3,"bias":"vera_only")", kUnimplemented,
        "bias"},
-      {R"("peft_type":"LOHA","r":3,"alpha":1,"modules_to_save":["lm_head"])",
+      {R"("peft_type":"LOHA","r":3,"alpha":1,"modules_to_save":["norm"])",
        kUnimplemented, "modules_to_save"},
       {R"("peft_type":"OFT")", kUnimplemented, "merge_and_unload"},
       {R"("peft_type":"XLORA")", kUnimplemented, "weigh them in a recipe"},

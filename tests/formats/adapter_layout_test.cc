@@ -197,15 +197,18 @@ TEST(MatchAdapterTest, OtherTensorsAreRefusedByKind) {
     const char* message;
   };
   const Case cases[] = {
-      {"base_model.model.model.embed_tokens.lora_embedding_A", kUnimplemented,
-       "adapted embeddings"},
+      {"base_model.model.model.embed_tokens.lora_embedding_A", kInvalid,
+       "has no linear layer \"model.embed_tokens\""},
+      {absl::StrCat(kQ, ".lora_embedding_A"), kInvalid,
+       "a linear layer, whose factors are lora_A"},
       {absl::StrCat(kQ, ".lora_magnitude_vector"), kInvalid,
        "does not say use_dora"},
       {absl::StrCat(kQ, ".lora_B.bias"), kInvalid, "does not say lora_bias"},
       {absl::StrCat(kQ, ".lora_E"), kInvalid, "is of a ADALORA adapter"},
       {absl::StrCat(kQ, ".hada_w1_a"), kInvalid, "is of a LOHA adapter"},
       {absl::StrCat(kQ, ".bias"), kUnimplemented, "base model itself"},
-      {"base_model.model.lm_head.weight", kUnimplemented, "modules_to_save"},
+      {"base_model.model.lm_head.weight", kInvalid, "expected shape [50, 6]"},
+      {"base_model.model.model.norm.weight", kUnimplemented, "modules_to_save"},
       {"base_model.model.model.embed_tokens.token_adapter."
        "trainable_tokens_delta",
        kUnimplemented, "embedding rows"},

@@ -53,6 +53,17 @@ Q1 = {"model.layers.1.self_attn.q_proj": (4, 6)}
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
 
 
+ENDS = CONFIG | {"target_modules": ["q_proj"]}
+
+
+def ends(shapes):
+    tensors = {f"base_model.model.{name}": ("F32", shape) for name, shape in shapes.items()}
+    for path, (n_in, n_out) in (Q0 | Q1).items():
+        tensors[f"base_model.model.{path}.lora_A.weight"] = ("F32", [2, n_in])
+        tensors[f"base_model.model.{path}.lora_B.weight"] = ("F32", [n_out, 2])
+    return header(tensors)
+
+
 def safetensors():
     two = {"a": ("F32", [2, 2]), "b": ("F32", [3])}
     write("safetensors", "two", header(two))
@@ -108,6 +119,16 @@ def configs():
             ("ranks", compact(CONFIG | {"rank_pattern": {"q_proj": 1}, "target_modules": ["q_proj"]}), lora(Q0 | Q1, 1)),
             ("wrong_rank", compact(CONFIG), lora(Q0 | V0 | Q1, 3)),
             ("missing", compact(CONFIG), lora(Q0, 2)),
+            ("embedding", compact(ENDS | {"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True}),
+             ends({"model.embed_tokens.lora_embedding_A": [2, 8], "model.embed_tokens.lora_embedding_B": [4, 2],
+                   "model.embed_tokens.base_layer.weight": [8, 4]})),
+            ("tokens", compact(ENDS | {"trainable_token_indices": {"embed_tokens": [5, 1], "lm_head": [2]}}),
+             ends({"model.embed_tokens.token_adapter.trainable_tokens_delta": [2, 4],
+                   "lm_head.token_adapter.trainable_tokens_delta": [1, 4]})),
+            ("saved", compact(ENDS | {"modules_to_save": ["lm_head"], "trainable_token_indices": [3]}),
+             ends({"model.embed_tokens.token_adapter.trainable_tokens_delta": [1, 4], "lm_head.weight": [8, 4]})),
+            ("saved_ends", compact(ENDS | {"modules_to_save": ["embed_tokens", "lm_head"]}),
+             ends({"model.embed_tokens.weight": [8, 4], "lm_head.weight": [8, 4]})),
             ("unknown", compact(CONFIG), lora(Q0 | V0 | Q1 | {"model.layers.9.self_attn.q_proj": (4, 6)}, 2))):
         write("adapter_layout", name, config_text.encode() + b"\0" + tensors.encode())
         write("upload", name, config_text.encode() + b"\0" + bytes([1, 7, 0, 250]) + b"\0" + tensors.encode())

@@ -195,7 +195,32 @@ std::string WrongInLayout(const AdapterLayout& layout,
       return absl::StrCat(target.path, ": scale is out of bounds");
     }
   }
-  if (layout.modules.empty() || modules.size() != layout.modules.size()) {
+  for (const ReplacedRows& rows : layout.replaced) {
+    if (rows.module >= base.size() || !base[rows.module].is_end() ||
+        rows.tensor >= header.tensors.size()) {
+      return "replaced rows are out of range";
+    }
+    const BaseModule& end = base[rows.module];
+    const auto n = rows.tokens.empty()
+                       ? end.vocabulary()
+                       : static_cast<int64_t>(rows.tokens.size());
+    for (const int64_t token : rows.tokens) {
+      if (token < 0 || token >= end.vocabulary()) {
+        return "a token is out of range";
+      }
+    }
+    if (header.tensors[rows.tensor].shape !=
+        std::vector<int64_t>{n, end.hidden()}) {
+      return "replaced rows do not fit";
+    }
+    modules.insert(rows.module);
+    tensors.insert(rows.tensor);
+  }
+  for (const BaseCopy& copy : layout.base_copies) {
+    tensors.insert(copy.tensor);
+  }
+  if (modules.empty() ||
+      modules.size() != layout.modules.size() + layout.replaced.size()) {
     return "no module, or one twice";
   }
   if (tensors.size() != header.tensors.size()) {

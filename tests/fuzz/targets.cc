@@ -68,7 +68,16 @@ const std::vector<BaseModule>& Base() {
       {"model.layers.0.self_attn.q_proj", 4, 6, false},
       {"model.layers.0.self_attn.v_proj", 4, 2, false},
       {"model.layers.1.self_attn.q_proj", 4, 6, false},
-      {"lm_head", 4, 8, true}};
+      {.path = "model.embed_tokens",
+       .in = 8,
+       .out = 4,
+       .is_embedding = true,
+       .is_tied = true},
+      {.path = "lm_head",
+       .in = 4,
+       .out = 8,
+       .is_output_head = true,
+       .is_tied = true}};
   return *base;
 }
 
@@ -98,7 +107,7 @@ void FuzzAdapterConfig(absl::string_view input) {
   }
   for (const BaseModule& module : Base()) {
     const absl::StatusOr<bool> targets =
-        config->Targets(module.path, module.is_output_head);
+        config->Targets(module.path, module.is_end());
     const absl::StatusOr<int64_t> rank = config->Rank(module.path);
     if (!targets.ok() || !rank.ok()) {
       RequireRefusal(targets.ok() ? rank.status() : targets.status());

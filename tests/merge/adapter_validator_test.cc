@@ -242,6 +242,10 @@ TEST_F(AdapterValidatorTest, OptionsThatChangeTheMathematicsAreRefusedByName) {
   EXPECT_THAT(with("use_dora", true), IsInvalid("lora_magnitude_vector"));
   EXPECT_THAT(with("lora_bias", true), IsInvalid("lora_B.bias is missing"));
   EXPECT_THAT(with("modules_to_save", {"lm_head"}),
+              IsInvalid("\"base_model.model.lm_head.weight\""));
+  EXPECT_THAT(with("trainable_token_indices", {1}),
+              IsInvalid("trainable_tokens_delta"));
+  EXPECT_THAT(with("modules_to_save", {"model.norm"}),
               IsUnbuilt("modules_to_save"));
   EXPECT_THAT(with("init_lora_weights", "pissa"),
               IsUnbuilt("init_lora_weights"));
@@ -262,7 +266,7 @@ TEST_F(AdapterValidatorTest, TensorsOfOtherMethodsAreRefusedByName) {
        std::string(192, '\0')});
   EXPECT_THAT(Validate(tensors), IsInvalid("lora_magnitude_vector"));
   tensors.back().name = "base_model.model.model.embed_tokens.lora_embedding_A";
-  EXPECT_THAT(Validate(tensors), IsUnbuilt("lora_embedding_A"));
+  EXPECT_THAT(Validate(tensors), IsInvalid("\"model.embed_tokens\""));
 }
 
 // A LoHa of rank 30 over a layer of 600: 900 ranks, of which 512 are served.

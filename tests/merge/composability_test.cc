@@ -94,5 +94,35 @@ TEST(ComposabilityTest, BiasesAreForCat) {
               IsRefused("adds biases (lora_bias)"));
 }
 
+// An adapter that holds rows of layers.0.v; of all tokens if none is given.
+Part MakeRows(const char* name, float weight, std::vector<int64_t> tokens) {
+  Part part = MakePart(name, weight);
+  part.adapter->scales = {1, 1};
+  part.adapter->replaced = {{1, std::move(tokens)}};
+  return part;
+}
+
+TEST(ComposabilityTest, EachRowHasOneOwnerAtWeightOne) {
+  EXPECT_THAT(Check({MakeRows("a", 1, {2, 5}), MakeRows("b", 1, {3, 6}),
+                     MakePart("c", 0.5f)}),
+              IsOk());
+  EXPECT_THAT(Check({MakeRows("a", 1, {2, 5}), MakeRows("b", 1, {3, 5})}),
+              IsRefused("token 5 would have two"));
+  EXPECT_THAT(Check({MakeRows("a", 1, {}), MakeRows("b", 1, {3, 5})}),
+              IsRefused("token 3 would have two"));
+  EXPECT_THAT(Check({MakeRows("a", 1, {}), MakeRows("b", 1, {})}),
+              IsRefused("would have two"));
+  EXPECT_THAT(Check({MakeRows("a", -1, {2})}), IsRefused("a share of -1"));
+  EXPECT_THAT(Check({MakeRows("a", 1, {2})}, MergeMethod::kLinear),
+              IsRefused("Use cat"));
+}
+
+TEST(ComposabilityTest, RowsLeftOutByWeightZeroHaveNoPart) {
+  Part left_out = MakeRows("a", 0.3f, {2});
+  left_out.skill.module_weights = {{"layers.0.v", 0}};
+  EXPECT_THAT(Check({left_out, MakeRows("b", 1, {2})}), IsOk());
+  EXPECT_THAT(Check({left_out}, MergeMethod::kSvd), IsOk());
+}
+
 }  // namespace
 }  // namespace stockpot

@@ -11,107 +11,30 @@
 #include "gtest/gtest.h"
 
 #include "merge/adapter_factors.h"
+#include "tests/merge/golden_bases.h"
 #include "tests/merge/kitchen.h"
 #include "tests/testing/model_driver.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/test_device.h"
-#include "tests/testing/tiny_adapter.h"
-#include "tests/testing/tiny_model.h"
 
 namespace stockpot {
 namespace {
 
-using ::nlohmann::ordered_json;
+using ::stockpot::testing::ExpectOneBatchEqualsEachAlone;
+using ::stockpot::testing::GoldenAdapter;
+using ::stockpot::testing::GoldenBase;
+using ::stockpot::testing::GoldenMix;
 using ::stockpot::testing::IsOk;
 using ::stockpot::testing::Kitchen;
 using ::stockpot::testing::MaxDifference;
 using ::stockpot::testing::ModelDriver;
-using ::stockpot::testing::RawTensor;
-using ::stockpot::testing::ReadFloats;
-using ::stockpot::testing::ReadJson;
-using ::stockpot::testing::Rows;
-using ::stockpot::testing::SafetensorsFile;
+using ::stockpot::testing::ReadGoldens;
 using ::stockpot::testing::StatusIs;
-using ::stockpot::testing::TinyAdapter;
-using ::stockpot::testing::TinyModelSpec;
-using ::stockpot::testing::TinyTensor;
-using ::stockpot::testing::TinyTensorBytes;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr float kTolerance = 1e-4f;
 const char kGoldens[] = STOCKPOT_SOURCE_DIR "/tests/golden/model/kinds";
-
-struct GoldenAdapter {
-  std::string name;
-  TinyAdapter files;
-  Rows logits;  // Alone at weight 1, [tokens][vocab].
-};
-
-struct GoldenMix {
-  std::string name;
-  std::vector<Kitchen::Skill> skills;
-  Rows logits;
-};
-
-struct GoldenBase {
-  std::string name;
-  TinyModelSpec spec;
-  std::vector<int32_t> tokens;
-  Rows base_logits;
-  std::vector<GoldenAdapter> adapters;
-  std::vector<GoldenMix> mixes;
-};
-
-Rows Split(const std::vector<float>& flat, size_t vocab) {
-  Rows rows;
-  for (size_t i = 0; i < flat.size(); i += vocab) {
-    rows.emplace_back(flat.begin() + static_cast<int64_t>(i),
-                      flat.begin() + static_cast<int64_t>(i + vocab));
-  }
-  return rows;
-}
-
-TinyAdapter FilesOf(const ordered_json& adapter) {
-  const Dtype dtype = *DtypeFromName(adapter.at("dtype").get<std::string>());
-  std::vector<RawTensor> tensors;
-  for (const ordered_json& t : adapter.at("tensors")) {
-    const TinyTensor tensor{t.at(0), t.at(1).get<std::vector<int64_t>>()};
-    tensors.push_back({tensor.name, dtype, tensor.shape,
-                       TinyTensorBytes(tensor, adapter.at("seed"), dtype)});
-  }
-  return {adapter.at("config").dump(), SafetensorsFile(tensors)};
-}
-
-std::vector<GoldenBase> ReadGoldens() {
-  const auto tensors = ReadFloats(std::string(kGoldens) + ".safetensors");
-  const ordered_json document = ReadJson(std::string(kGoldens) + ".json");
-  std::vector<GoldenBase> bases;
-  for (const ordered_json& b : document.at("bases")) {
-    GoldenBase base;
-    base.name = b.at("name");
-    base.spec.config = b.at("config");
-    base.spec.seed = b.at("seed");
-    base.tokens = b.at("tokens").get<std::vector<int32_t>>();
-    const size_t vocab = b.at("config").at("vocab_size");
-    const auto rows = [&](const ordered_json& key) {
-      return Split(tensors.at(key.get<std::string>()), vocab);
-    };
-    base.base_logits = rows(b.at("base_logits"));
-    for (const ordered_json& a : b.at("adapters")) {
-      base.adapters.push_back({a.at("name"), FilesOf(a), rows(a.at("logits"))});
-    }
-    for (const ordered_json& m : b.at("mixes")) {
-      GoldenMix mix{m.at("name"), {}, rows(m.at("logits"))};
-      for (const ordered_json& s : m.at("skills")) {
-        mix.skills.push_back({s.at("adapter"), s.at("weight"), {}});
-      }
-      base.mixes.push_back(std::move(mix));
-    }
-    bases.push_back(std::move(base));
-  }
-  return bases;
-}
 
 class KindsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
  protected:
@@ -160,52 +83,10 @@ TEST_P(KindsGoldenTest, BiasesAddUpByWeight) {
   }
 }
 
-// Every adapter, every mix and two base rows in one batch, each at a position
-// of its own.
 TEST_P(KindsGoldenTest, AMixedBatchEqualsEachAlone) {
   Kitchen kitchen(GetParam().spec);
   RegisterAll(&kitchen);
-  const std::vector<int32_t>& tokens = GetParam().tokens;
-  std::vector<std::shared_ptr<const Composition>> compositions;
-  std::vector<const Rows*> expected = {&GetParam().base_logits};
-  for (const GoldenAdapter& golden : GetParam().adapters) {
-    compositions.push_back(kitchen.Compose(Only(kitchen, golden.name)));
-    expected.push_back(&golden.logits);
-  }
-  for (const GoldenMix& golden : GetParam().mixes) {
-    compositions.push_back(kitchen.Compose(kitchen.MakeRecipe(golden.skills)));
-    expected.push_back(&golden.logits);
-  }
-  expected.push_back(&GetParam().base_logits);
-  for (SkillPool* pool : {&kitchen.pool(), &kitchen.stacked_pool()}) {
-    const DeltaSet& deltas = pool->Prepare(compositions);
-    ModelDriver driver(&kitchen.model());
-    std::vector<int> ids;
-    for (size_t s = 0; s < expected.size(); ++s) {
-      ids.push_back(driver.NewSequence());
-    }
-    for (size_t step = 0; step < tokens.size() + 3; ++step) {
-      std::vector<ModelDriver::Feed> feeds;
-      std::vector<std::pair<size_t, size_t>> who;  // Sequence, position.
-      for (size_t s = 0; s < expected.size(); ++s) {
-        if (step < s % 4 || step - s % 4 >= tokens.size()) continue;
-        const size_t position = step - s % 4;
-        const bool is_base = s == 0 || s + 1 == expected.size();
-        feeds.push_back({.sequence = ids[s],
-                         .tokens = {tokens[position]},
-                         .mix = is_base ? 0 : static_cast<int32_t>(s)});
-        who.emplace_back(s, position);
-      }
-      const auto rows = driver.Step(feeds, &deltas);
-      ASSERT_THAT(rows, IsOk());
-      for (size_t i = 0; i < who.size(); ++i) {
-        const auto [s, position] = who[i];
-        EXPECT_LE(MaxDifference((*rows)[i], (*expected[s])[position]),
-                  kTolerance)
-            << "sequence " << s << " position " << position;
-      }
-    }
-  }
+  ExpectOneBatchEqualsEachAlone(GetParam(), kTolerance, &kitchen);
 }
 
 TEST_P(KindsGoldenTest, ABaseRowBesideEveryKindIsTheBaseBitForBit) {
@@ -278,7 +159,7 @@ TEST_P(KindsGoldenTest, WhatRunsOnlyAloneIsRefusedOtherwise) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KindsGoldenTest,
-                         ::testing::ValuesIn(ReadGoldens()),
+                         ::testing::ValuesIn(ReadGoldens(kGoldens)),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

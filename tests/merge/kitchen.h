@@ -18,6 +18,7 @@
 #include "base/sha256.h"
 #include "merge/adapter_validator.h"
 #include "merge/composer.h"
+#include "merge/module_loader.h"
 #include "merge/recipe_merger.h"
 #include "merge/registry_source.h"
 #include "merge/skill_pool.h"
@@ -70,12 +71,23 @@ class Kitchen {
                                                 /*stacked=*/true);
   }
 
-  void Register(const std::string& name, const TinyAdapter& adapter) {
+  // What registering the adapter would find.
+  absl::StatusOr<AdapterFacts> Validate(const TinyAdapter& adapter) const {
     auto validator = AdapterValidator::Create(
-        adapter.config, adapter.safetensors.size(), model_->modules());
-    ASSERT_THAT(validator, IsOk());
-    ASSERT_THAT((*validator)->Feed(adapter.safetensors), IsOk());
-    const auto facts = (*validator)->Finish(model_->digest());
+        adapter.config, adapter.safetensors.size(), model_->modules(),
+        [this](const AdapterConfig& config, const SafetensorsHeader& header,
+               const AdapterLayout& layout, absl::string_view data) {
+          return MeasureConversion(*model_, config, header, layout, data);
+        });
+    if (!validator.ok()) return validator.status();
+    if (absl::Status fed = (*validator)->Feed(adapter.safetensors); !fed.ok()) {
+      return fed;
+    }
+    return (*validator)->Finish(model_->digest());
+  }
+
+  void Register(const std::string& name, const TinyAdapter& adapter) {
+    const auto facts = Validate(adapter);
     ASSERT_THAT(facts, IsOk());
     UploadSpec spec;
     spec.name = name;

@@ -206,7 +206,7 @@ TEST_F(BaseModelTest, ModulesAreThoseThatAnAdapterMayChange) {
   const auto llama = Load(TinyLlama());
   ASSERT_THAT(llama, IsOk());
   const std::vector<BaseModule>& modules = (*llama)->modules();
-  ASSERT_EQ(modules.size(), 2 * 7 + 1);
+  ASSERT_EQ(modules.size(), 2 * 7 + 2);
   EXPECT_EQ(modules[8].path, "model.layers.1.self_attn.k_proj");
   EXPECT_EQ(modules[8].in, 48);
   EXPECT_EQ(modules[8].out, 24);
@@ -214,10 +214,16 @@ TEST_F(BaseModelTest, ModulesAreThoseThatAnAdapterMayChange) {
   EXPECT_TRUE(modules.back().is_output_head);
   EXPECT_EQ(modules.back().out, 131);
   EXPECT_FALSE(modules[0].is_output_head);
+  const BaseModule& embedding = modules[EmbeddingIndex(modules.size())];
+  EXPECT_EQ(embedding.path, "model.embed_tokens");
+  EXPECT_TRUE(embedding.is_embedding);
+  EXPECT_EQ(embedding.vocabulary(), 131);
+  EXPECT_EQ(embedding.hidden(), 48);
+  EXPECT_EQ(modules.back().vocabulary(), 131);
 
   const auto gpt2 = Load(TinyGpt2());
   ASSERT_THAT(gpt2, IsOk());
-  EXPECT_EQ((*gpt2)->modules().size(), 2 * 4 + 1);
+  EXPECT_EQ((*gpt2)->modules().size(), 2 * 4 + 2);
   EXPECT_EQ((*gpt2)->modules()[0].path, "transformer.h.0.attn.c_attn");
   EXPECT_EQ((*gpt2)->modules()[0].out, 3 * 48);
 }

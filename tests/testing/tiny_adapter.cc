@@ -47,15 +47,18 @@ std::vector<RawTensor> TinyAdapterTensors(
   const AdapterConfig config = OrDie(AdapterConfig::Parse(spec.config.dump()));
   std::vector<RawTensor> tensors;
   for (const BaseModule& module : modules) {
-    if (!OrDie(config.Targets(module.path, module.is_output_head))) {
+    if (!OrDie(config.Targets(module.path, module.is_end()))) {
       continue;
     }
     const int64_t rank = OrDie(config.Rank(module.path));
     const std::string prefix =
         absl::StrCat("base_model.model.", module.path, ".");
-    for (const TinyTensor& t :
-         {TinyTensor{prefix + "lora_A.weight", {rank, module.in}},
-          TinyTensor{prefix + "lora_B.weight", {module.out, rank}}}) {
+    const char* const a =
+        module.is_embedding ? "lora_embedding_A" : "lora_A.weight";
+    const char* const b =
+        module.is_embedding ? "lora_embedding_B" : "lora_B.weight";
+    for (const TinyTensor& t : {TinyTensor{prefix + a, {rank, module.in}},
+                                TinyTensor{prefix + b, {module.out, rank}}}) {
       tensors.push_back({t.name, spec.dtype, t.shape,
                          TinyTensorBytes(t, spec.seed, spec.dtype)});
     }
