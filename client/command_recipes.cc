@@ -19,6 +19,7 @@
 
 #include "base/status_macros.h"
 #include "client/adapter_text.h"
+#include "client/command_soups.h"
 #include "client/json_text.h"
 #include "client/recipe_options.h"
 #include "client/table.h"
@@ -117,31 +118,7 @@ absl::Status RunSave(const SaveOptions& options, const Connection& connection,
     (*request.mutable_labels())[pair.first] = pair.second;
   }
   request.set_description(options.description);
-  const auto stub = v1::RegistryService::NewStub(connection.channel());
-  v1::SavedRecipe saved;
-  RETURN_IF_ERROR(connection.Call([&](grpc::ClientContext* context) {
-    return stub->SaveRecipe(context, request, &saved);
-  }));
-  if (!options.alias.empty()) {
-    absl::StatusOr<v1::SavedRecipe> aliased =
-        SetAlias(saved.name(), options.alias, saved.version(), connection);
-    if (!aliased.ok()) {
-      return absl::Status(
-          aliased.status().code(),
-          absl::StrCat(VersionedName(saved), " is saved, but its alias '",
-                       options.alias,
-                       "' is not set: ", aliased.status().message()));
-    }
-    saved = *std::move(aliased);
-  }
-  if (options.json) {
-    terminal.out << ToLine(ToJson(saved)) << '\n';
-    return absl::OkStatus();
-  }
-  terminal.out << JoinCells({VersionedName(saved), saved.resolved().digest(),
-                             saved.resolved().method(), SkillText(saved)})
-               << '\n';
-  return absl::OkStatus();
+  return SaveRecipe(request, options.alias, options.json, connection, terminal);
 }
 
 // Calls `consume` with every recipe of every page.
@@ -356,12 +333,42 @@ void AddWrite(CLI::App& app, Arguments& arguments, bool may_ask) {
 
 }  // namespace
 
+absl::Status SaveRecipe(const v1::SaveRecipeRequest& request,
+                        const std::string& alias, bool as_json,
+                        const Connection& connection, Terminal& terminal) {
+  const auto stub = v1::RegistryService::NewStub(connection.channel());
+  v1::SavedRecipe saved;
+  RETURN_IF_ERROR(connection.Call([&](grpc::ClientContext* context) {
+    return stub->SaveRecipe(context, request, &saved);
+  }));
+  if (!alias.empty()) {
+    absl::StatusOr<v1::SavedRecipe> aliased =
+        SetAlias(saved.name(), alias, saved.version(), connection);
+    if (!aliased.ok()) {
+      return absl::Status(
+          aliased.status().code(),
+          absl::StrCat(VersionedName(saved), " is saved, but its alias '",
+                       alias, "' is not set: ", aliased.status().message()));
+    }
+    saved = *std::move(aliased);
+  }
+  if (as_json) {
+    terminal.out << ToLine(ToJson(saved)) << '\n';
+    return absl::OkStatus();
+  }
+  terminal.out << JoinCells({VersionedName(saved), saved.resolved().digest(),
+                             saved.resolved().method(), SkillText(saved)})
+               << '\n';
+  return absl::OkStatus();
+}
+
 void AddRecipeCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
   CLI::App* recipes =
       app.add_subcommand("recipe", "Save, show and remove recipes");
   recipes->require_subcommand(1);
   recipes->fallthrough();
   AddSave(*recipes, arguments);
+  AddImportSoups(*recipes, arguments);
   AddRead(*recipes, arguments);
   AddWrite(*recipes, arguments, may_ask);
 }

@@ -202,8 +202,9 @@ void PrintRegistered(const v1::RegisterAdapterResponse& response, bool as_json,
 
 }  // namespace
 
-absl::Status RunRegister(const RegisterOptions& options,
-                         const Connection& connection, Terminal& terminal) {
+absl::StatusOr<v1::RegisterAdapterResponse> RegisterDirectory(
+    const RegisterOptions& options, const Connection& connection,
+    Terminal& terminal) {
   if (!options.name.empty()) {
     RETURN_IF_ERROR(CheckAdapterName(options.name));
   }
@@ -232,6 +233,13 @@ absl::Status RunRegister(const RegisterOptions& options,
                        "' is not set: ", status.message()));
     }
   }
+  return response;
+}
+
+absl::Status RunRegister(const RegisterOptions& options,
+                         const Connection& connection, Terminal& terminal) {
+  ASSIGN_OR_RETURN(const v1::RegisterAdapterResponse response,
+                   RegisterDirectory(options, connection, terminal));
   PrintRegistered(response, options.json, terminal);
   return absl::OkStatus();
 }

@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "proto/stockpot/v1/registry.pb.h"
 
 #include "client/connection.h"
 #include "client/generate_request.h"
@@ -40,6 +43,12 @@ struct ExportOptions {
   std::string directory;
   bool force = false;
 };
+
+// Uploads what `options` say and sets the alias; prints nothing but progress.
+// Errors: what went wrong on this side, or the status of the call.
+absl::StatusOr<v1::RegisterAdapterResponse> RegisterDirectory(
+    const RegisterOptions& options, const Connection& connection,
+    Terminal& terminal);
 
 // Each returns OK after the server's acknowledgement, and what went wrong
 // otherwise: on this side, or the status of the call.

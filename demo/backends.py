@@ -98,19 +98,25 @@ class Daemon:
         self._environment = dict(os.environ, STOCKPOT_ADDRESS=address)
         self._num_clients = num_clients
 
-    def __call__(self, prompts, recipe, max_new_tokens):
-        """The greedy answers to `prompts` under {skill: weight}."""
+    def __call__(self, prompts, recipe, max_new_tokens, method="cat"):
+        """The greedy answers to `prompts` under {skill: weight}.
+
+        `method` is a method of the client with its options, as in
+        "ties --density 0.3".
+        """
         with concurrent.futures.ThreadPoolExecutor(
                 self._num_clients) as clients:
             return list(clients.map(
-                lambda p: self._one(p, recipe, max_new_tokens), prompts))
+                lambda p: self._one(p, recipe, max_new_tokens, method),
+                prompts))
 
-    def _one(self, prompt, recipe, max_new_tokens):
+    def _one(self, prompt, recipe, max_new_tokens, method):
         command = [self._client, "generate", "--parse-special-tokens",
                    "--max-new-tokens", str(max_new_tokens), "--json"]
         if recipe:
             command += ["--recipe", ",".join(
                 f"{name}={weight:g}" for name, weight in recipe.items())]
+            command += ["--method"] + method.split()
         done = subprocess.run(command + ["--", prompt], text=True,
                               capture_output=True, env=self._environment)
         if done.returncode != 0:

@@ -17,7 +17,7 @@ ALLOWED = {  # folder -> folders it may include, besides itself
     "engine": {"base", "formats", "model", "merge"},
     "server": {"base", "formats", "registry", "model", "merge", "engine",
                "proto"},
-    "client": {"base", "proto"},
+    "client": {"base", "formats", "proto"},
 }
 ALLOWED["tests"] = ALLOWED["bench"] = set(ALLOWED) | {"proto", "tests", "bench"}
 # Third-party headers only these folders may include.

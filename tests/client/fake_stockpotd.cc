@@ -60,10 +60,11 @@ grpc::Status FakeRegistry::RegisterAdapter(
     return upload_status;  // Without reading on, as a server in distress.
   }
   v1::RegisterAdapterRequest request;
+  const size_t first = upload.size();
   while (reader->Read(&request)) {
     upload.push_back(request);
   }
-  const v1::AdapterMetadata& metadata = upload.at(0).metadata();
+  const v1::AdapterMetadata& metadata = upload.at(first).metadata();
   v1::Adapter* adapter = response->mutable_adapter();
   adapter->set_name(metadata.name());
   adapter->set_version(metadata.has_version() ? metadata.version() : 1);
