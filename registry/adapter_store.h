@@ -30,6 +30,8 @@ inline constexpr size_t kBlobChunkBytes = size_t{1} << 20;
 inline constexpr size_t kMaxAdapterConfigBytes = size_t{256} << 10;
 inline constexpr size_t kMaxDescriptionBytes = size_t{4} << 10;
 inline constexpr size_t kMaxCardBytes = size_t{256} << 10;
+inline constexpr size_t kMaxLicenseBytes = 128;
+inline constexpr size_t kMaxSignerBytes = 64;
 inline constexpr uint32_t kMaxPageSize = 1000;
 inline constexpr uint32_t kDefaultPageSize = 100;
 inline constexpr size_t kMaxAliasesPerName = 256;
@@ -60,6 +62,8 @@ struct AdapterRecord {
   Labels labels;
   std::string description;
   std::string card;                  // List() leaves it empty.
+  std::string license;               // Empty: not known.
+  std::string signer;                // Empty: it came without a signature.
   std::vector<std::string> aliases;  // Sorted.
   AdapterFacts facts;
   absl::Time create_time;
@@ -122,6 +126,8 @@ struct UploadSpec {
   Labels labels;
   std::string description;
   std::string card;
+  std::string license;  // SPDX expression; empty: not known.
+  std::string signer;   // The key that its signature was checked with.
   std::string adapter_config;
   // The same JSON in canonical form; it decides the digest. Empty:
   // `adapter_config` itself.
@@ -246,8 +252,8 @@ class AdapterStore {
       const Digest& digest) = 0;
 
   // Starts an upload. Errors: InvalidArgument (name, version, labels, texts,
-  // size); AlreadyExists (name@version holds other bytes); ResourceExhausted
-  // (quota, disk, uploads at once); Unavailable (disk).
+  // license, size); AlreadyExists (name@version holds other bytes);
+  // ResourceExhausted (quota, disk, uploads at once); Unavailable (disk).
   virtual absl::StatusOr<std::unique_ptr<Upload>> BeginUpload(
       UploadSpec spec) = 0;
 

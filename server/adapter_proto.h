@@ -12,6 +12,7 @@
 
 namespace stockpot {
 
+// `training` too if the record has its adapter_config.
 v1::Adapter ToWire(const AdapterRecord& record);
 
 google::protobuf::Timestamp ToWire(absl::Time time);

@@ -33,6 +33,7 @@
 #include "server/generation_service.h"
 #include "server/idle_watch.h"
 #include "server/metrics_http.h"
+#include "server/parked_uploads.h"
 #include "server/registry_service.h"
 #include "server/serving.h"
 #include "server/worker_pool.h"
@@ -83,6 +84,22 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const DaemonOptions& options) {
   });
 }
 
+absl::Status CheckUploadOptions(const DaemonOptions& options) {
+  if (options.upload_idle_timeout <= absl::ZeroDuration() ||
+      options.upload_pace_window <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "--upload_idle_timeout and --upload_pace_window must be above 0, as in "
+        "60s");
+  }
+  if (options.upload_min_bytes_per_second < 0 ||
+      options.upload_resume_window < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "--upload_min_bytes_per_second and --upload_resume_window must be 0 "
+        "(off) or above");
+  }
+  return absl::OkStatus();
+}
+
 std::string BaseName(std::string path) {
   while (path.size() > 1 && path.back() == '/') {
     path.pop_back();
@@ -99,6 +116,7 @@ struct Daemon::Parts {
   std::unique_ptr<MetricsHttp> http;
 
   std::unique_ptr<RocksStore> store;
+  std::unique_ptr<ParkedUploads> parked;  // Before the store goes.
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<BaseModel> model;
   std::unique_ptr<RegistrySource> source;
@@ -128,6 +146,7 @@ Daemon::Daemon(DaemonOptions options)
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(ToLoadOptions(options).status());
   RETURN_IF_ERROR(NamespaceQuotas::Parse(options.namespace_quotas).status());
+  RETURN_IF_ERROR(CheckUploadOptions(options));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options)));
   Parts& parts = *daemon->parts_;
   Daemon* self = daemon.get();
@@ -137,7 +156,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
                      return self->parts_->metrics.Scrape();
                    }));
   parts.pool = std::make_unique<WorkerPool>(kNumWorkers);
-  parts.idle = std::make_unique<IdleWatch>(self->options_.upload_idle_timeout);
+  parts.idle = std::make_unique<IdleWatch>(
+      self->options_.upload_idle_timeout,
+      PaceRule{.min_bytes_per_second = static_cast<uint64_t>(
+                   self->options_.upload_min_bytes_per_second),
+               .window = self->options_.upload_pace_window});
   parts.generation = std::make_unique<GenerationService>(
       &parts.slot, parts.pool.get(), &parts.metrics);
   parts.registry = std::make_unique<RegistryService>(
@@ -298,10 +321,13 @@ absl::Status Daemon::LoadHere() {
                    NamespaceQuotas::Parse(options_.namespace_quotas));
   store.undelete_window = options_.undelete_window;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
+  p.parked = std::make_unique<ParkedUploads>(
+      ParkedUploads::Options{.window = options_.upload_resume_window});
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
+  p.serving.parked = p.parked.get();
   p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();

@@ -56,6 +56,14 @@ ABSL_FLAG(absl::Duration, undelete_window, absl::Hours(7 * 24),
           "How long a deleted adapter can be brought back; 0: not at all.");
 ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
           "An upload that is silent for so long is cut.");
+ABSL_FLAG(int64_t, upload_min_bytes_per_second, 1024,
+          "An upload that is slower, over --upload_pace_window, is cut; 0: as "
+          "slow as it likes.");
+ABSL_FLAG(absl::Duration, upload_pace_window, absl::Seconds(60),
+          "How long the server waits for an upload's bytes before it judges "
+          "their pace.");
+ABSL_FLAG(absl::Duration, upload_resume_window, absl::Minutes(10),
+          "How long an upload that broke off can be resumed; 0: not at all.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
           "How long running calls may go on after SIGTERM.");
 
@@ -80,7 +88,11 @@ stockpot::DaemonOptions OptionsFromFlags() {
       .registry_max_bytes = absl::GetFlag(FLAGS_registry_max_bytes),
       .namespace_quotas = absl::GetFlag(FLAGS_namespace_quotas),
       .undelete_window = absl::GetFlag(FLAGS_undelete_window),
-      .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout)};
+      .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout),
+      .upload_min_bytes_per_second =
+          absl::GetFlag(FLAGS_upload_min_bytes_per_second),
+      .upload_pace_window = absl::GetFlag(FLAGS_upload_pace_window),
+      .upload_resume_window = absl::GetFlag(FLAGS_upload_resume_window)};
 }
 
 int Fail(const absl::Status& status) {

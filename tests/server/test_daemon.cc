@@ -44,13 +44,18 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> FakeExporter::Export(
   return std::make_unique<FakeExport>(composition->recipe.ToHex());
 }
 
-TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
+TestDaemon::TestDaemon(absl::Duration idle_timeout)
+    : TestDaemon(Options{.idle_timeout = idle_timeout}) {}
+
+TestDaemon::TestDaemon(Options setup) : idle_(setup.idle_timeout, setup.pace) {
   RocksStoreOptions options;
+  options.quotas = setup.quotas;
   options.path = dir_.path() + "/registry";
   options.reserve_bytes = 0;
   options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   store_ = *RocksStore::Open(std::move(options));
+  parked_ = std::make_unique<ParkedUploads>(std::move(setup.parked));
 
   const auto config = ModelConfig::Parse(TinyLlama().config.dump(), "");
   STOCKPOT_CHECK(config.ok());
@@ -72,6 +77,9 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   engine_ = std::make_unique<Engine>(engine, &runner_, &tokenizer_, &metrics_);
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
+  serving_.parked = parked_.get();
+  serving_.signing_keys = setup.signing_keys;
+  serving_.require_signature = setup.require_signature;
   serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
   serving_.exporter = &exporter_;
@@ -81,15 +89,14 @@ TestDaemon::TestDaemon(absl::Duration idle_timeout) : idle_(idle_timeout) {
   slot_.store(&serving_);
 
   grpc::ServerBuilder builder;
-  int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                           &port);
+                           &port_);
   builder.RegisterService(&generation_);
   builder.RegisterService(&registry_);
   builder.RegisterService(&admin_);
   builder.SetMaxReceiveMessageSize(6 << 20);
   server_ = builder.BuildAndStart();
-  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port),
+  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_),
                                            grpc::InsecureChannelCredentials());
   generation_stub_ = v1::GenerationService::NewStub(channel);
   admin_stub_ = v1::AdminService::NewStub(channel);
@@ -126,9 +133,10 @@ TestDaemon::Answer TestDaemon::Generate(const v1::GenerateRequest& request) {
   return answer;
 }
 
-TinyAdapter TestDaemon::MakeAdapter(uint64_t seed) const {
+TinyAdapter TestDaemon::MakeAdapter(uint64_t seed, int64_t rank) const {
   TinyAdapterSpec spec;
-  spec.config = LoraConfig(4, 8, {"q_proj", "v_proj"});
+  spec.config = rank == 4 ? LoraConfig(4, 8, {"q_proj", "v_proj"})
+                          : LoraConfig(rank, 8, "all-linear");
   spec.seed = seed;
   return MakeTinyAdapter(spec, serving_.model.modules);
 }

@@ -20,6 +20,7 @@
 #include "registry/rocks_store.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/parked_uploads.h"
 #include "server/pinned_recipes.h"
 #include "server/registry_service.h"
 #include "tests/testing/engine_fakes.h"
@@ -56,7 +57,16 @@ class FakeExporter : public RecipeExporter {
 
 class TestDaemon {
  public:
+  struct Options {
+    absl::Duration idle_timeout = absl::Seconds(60);
+    PaceRule pace = {};
+    ParkedUploads::Options parked = {};
+    NamespaceQuotas quotas = {};
+    const SigningKeys* signing_keys = nullptr;
+    bool require_signature = false;
+  };
   explicit TestDaemon(absl::Duration idle_timeout = absl::Seconds(60));
+  explicit TestDaemon(Options options);
   ~TestDaemon();
 
   v1::GenerationService::Stub& generation() { return *generation_stub_; }
@@ -64,11 +74,13 @@ class TestDaemon {
   v1::AdminService::Stub& admin() { return *admin_stub_; }
   FakeRunner& runner() { return runner_; }
   RocksStore& store() { return *store_; }
+  ParkedUploads& parked() { return *parked_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
   }
   Engine& engine() { return *engine_; }
+  int port() const { return port_; }
 
   // A request that continues the letters of `prompt`.
   static v1::GenerateRequest Letters(const std::string& prompt,
@@ -82,7 +94,8 @@ class TestDaemon {
   Answer Generate(const v1::GenerateRequest& request);
 
   // An adapter for the fake model's modules; `seed` decides its bytes.
-  TinyAdapter MakeAdapter(uint64_t seed) const;
+  // Of rank 4 it has some kilobytes, of rank 256 more than one megabyte.
+  TinyAdapter MakeAdapter(uint64_t seed, int64_t rank = 4) const;
   static v1::AdapterMetadata MetadataOf(const std::string& name,
                                         const TinyAdapter& adapter);
   // Uploads in chunks of `chunk_bytes`.
@@ -96,6 +109,7 @@ class TestDaemon {
   FakeTokenizer tokenizer_;
   FakeRunner runner_;
   std::unique_ptr<RocksStore> store_;
+  std::unique_ptr<ParkedUploads> parked_;
   Serving serving_;
   std::unique_ptr<FakeAdapterSource> source_;
   std::unique_ptr<Composer> composer_;
@@ -109,6 +123,7 @@ class TestDaemon {
   RegistryService registry_{&slot_, &pool_, &idle_, &metrics_};
   AdminService admin_{&slot_, &pool_, &metrics_, [] {}};
   std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
   std::unique_ptr<v1::GenerationService::Stub> generation_stub_;
   std::unique_ptr<v1::RegistryService::Stub> registry_stub_;
   std::unique_ptr<v1::AdminService::Stub> admin_stub_;
