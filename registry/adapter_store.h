@@ -30,8 +30,6 @@ inline constexpr size_t kBlobChunkBytes = size_t{1} << 20;
 inline constexpr size_t kMaxAdapterConfigBytes = size_t{256} << 10;
 inline constexpr size_t kMaxDescriptionBytes = size_t{4} << 10;
 inline constexpr size_t kMaxCardBytes = size_t{256} << 10;
-inline constexpr size_t kMaxLicenseBytes = 128;
-inline constexpr size_t kMaxSignerBytes = 64;
 inline constexpr uint32_t kMaxPageSize = 1000;
 inline constexpr uint32_t kDefaultPageSize = 100;
 inline constexpr size_t kMaxAliasesPerName = 256;
@@ -43,8 +41,7 @@ struct AdapterFacts {
   std::string peft_type;
   uint32_t min_rank = 0;
   uint32_t max_rank = 0;
-  // The least share of a module's update that its factors keep; 1 unless the
-  // adapter is converted and something was left out.
+  // The least share of a module's update that its factors keep; see the wire.
   double kept_energy = 1;
   std::vector<std::string> target_modules;
   std::string base_model;    // As the adapter_config spells it.
@@ -97,8 +94,7 @@ struct ResolvedAdapter {
   std::shared_ptr<const BlobPin> pin;
 };
 
-// Reads one stored blob; holds a pin on it. Not thread-safe. The store outlives
-// it.
+// Reads one stored blob and pins it. Not thread-safe. The store outlives it.
 class BlobReader {
  public:
   virtual ~BlobReader() = default;
@@ -251,9 +247,9 @@ class AdapterStore {
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> OpenBlob(
       const Digest& digest) = 0;
 
-  // Starts an upload. Errors: InvalidArgument (name, version, labels, texts,
-  // license, size); AlreadyExists (name@version holds other bytes);
-  // ResourceExhausted (quota, disk, uploads at once); Unavailable (disk).
+  // Errors: InvalidArgument (in `spec`); AlreadyExists (name@version holds
+  // other bytes); ResourceExhausted (quota, disk, uploads at once);
+  // Unavailable.
   virtual absl::StatusOr<std::unique_ptr<Upload>> BeginUpload(
       UploadSpec spec) = 0;
 

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -36,6 +37,7 @@
 #include "server/parked_uploads.h"
 #include "server/registry_service.h"
 #include "server/serving.h"
+#include "server/signing_keys.h"
 #include "server/worker_pool.h"
 
 namespace stockpot {
@@ -124,6 +126,7 @@ struct Daemon::Parts {
   std::unique_ptr<Composer> composer;
   std::unique_ptr<LoraExporter> exporter;
   PinnedRecipes pinned;
+  std::optional<SigningKeys> signing_keys;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -147,9 +150,16 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(ToLoadOptions(options).status());
   RETURN_IF_ERROR(NamespaceQuotas::Parse(options.namespace_quotas).status());
   RETURN_IF_ERROR(CheckUploadOptions(options));
+  ASSIGN_OR_RETURN(SigningKeys keys, SigningKeys::Load(options.signing_keys));
+  if (options.require_signature && keys.empty()) {
+    return absl::InvalidArgumentError(
+        "--require_signature needs --signing_keys: without a key no upload "
+        "could be accepted");
+  }
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options)));
   Parts& parts = *daemon->parts_;
   Daemon* self = daemon.get();
+  parts.signing_keys = std::move(keys);
   parts.metrics.SetRefresh([self] { self->RefreshGauges(); });
   ASSIGN_OR_RETURN(parts.http,
                    MetricsHttp::Start(self->options_.metrics_listen, [self] {
@@ -328,6 +338,8 @@ absl::Status Daemon::LoadHere() {
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
   p.serving.parked = p.parked.get();
+  p.serving.signing_keys = &*p.signing_keys;
+  p.serving.require_signature = options_.require_signature;
   p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();

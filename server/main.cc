@@ -64,6 +64,11 @@ ABSL_FLAG(absl::Duration, upload_pace_window, absl::Seconds(60),
           "their pace.");
 ABSL_FLAG(absl::Duration, upload_resume_window, absl::Minutes(10),
           "How long an upload that broke off can be resumed; 0: not at all.");
+ABSL_FLAG(std::string, signing_keys, "",
+          "Public keys whose signatures over an upload count: "
+          "NAME=PATH,NAME=PATH, PEM files; docs/signatures.md.");
+ABSL_FLAG(bool, require_signature, false,
+          "Refuse uploads that none of --signing_keys signed.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
           "How long running calls may go on after SIGTERM.");
 
@@ -92,7 +97,9 @@ stockpot::DaemonOptions OptionsFromFlags() {
       .upload_min_bytes_per_second =
           absl::GetFlag(FLAGS_upload_min_bytes_per_second),
       .upload_pace_window = absl::GetFlag(FLAGS_upload_pace_window),
-      .upload_resume_window = absl::GetFlag(FLAGS_upload_resume_window)};
+      .upload_resume_window = absl::GetFlag(FLAGS_upload_resume_window),
+      .signing_keys = absl::GetFlag(FLAGS_signing_keys),
+      .require_signature = absl::GetFlag(FLAGS_require_signature)};
 }
 
 int Fail(const absl::Status& status) {

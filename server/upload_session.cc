@@ -8,7 +8,7 @@
 
 #include "base/status_macros.h"
 #include "formats/model_card.h"
-#include "server/adapter_proto.h"
+#include "server/signing_keys.h"
 
 namespace stockpot {
 
@@ -62,11 +62,31 @@ const char* FindDifference(const v1::AdapterMetadata& a,
   return nullptr;
 }
 
+// The key that signed what `metadata` declares; empty if that is not known.
+absl::StatusOr<std::string> FindSigner(const v1::AdapterMetadata& metadata,
+                                       const Digest& weights,
+                                       const Serving& serving) {
+  if (metadata.signature().empty()) {
+    return serving.require_signature
+               ? absl::StatusOr<std::string>(absl::FailedPreconditionError(
+                     "metadata.signature is empty, but this server takes only "
+                     "signed adapters (--require_signature): sign the "
+                     "directory with `model_signing sign key`"))
+               : std::string();
+  }
+  // Without keys nobody's signature says anything here.
+  return serving.signing_keys == nullptr || serving.signing_keys->empty()
+             ? std::string()
+             : serving.signing_keys->FindSigner(
+                   metadata.signature(), metadata.adapter_config(), weights);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<UploadSession>> UploadSession::Begin(
     const v1::AdapterMetadata& metadata, const Serving& serving) {
   ASSIGN_OR_RETURN(UploadSpec spec, ToSpec(metadata));
+  ASSIGN_OR_RETURN(spec.signer, FindSigner(metadata, spec.sha256, serving));
   ASSIGN_OR_RETURN(
       std::unique_ptr<AdapterValidator> validator,
       AdapterValidator::Create(metadata.adapter_config(), metadata.size_bytes(),
