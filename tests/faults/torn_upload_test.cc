@@ -362,7 +362,9 @@ TEST_F(TornUploadTest, ManyTinyChunks) {
   EXPECT_TRUE(stream.End().ok());
   std::printf("%d chunks, %llu KiB above the start\n", num_chunks,
               static_cast<unsigned long long>((most - before) >> 10));
-  ExpectAtMost(most, before + 64 * kMiB + uint64_t{200} * num_chunks);
+  // Measured: the server keeps nothing of a message that it has handled, so
+  // their number needs no bound of its own; this client keeps 16 bytes.
+  ExpectAtMost(most, before + 16 * kMiB + uint64_t{40} * num_chunks);
   EXPECT_THAT(daemon_.store().Purge(Ref("tiny-chunks")), IsOk());
   ExpectAbsent();
 }

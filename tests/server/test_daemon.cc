@@ -96,8 +96,12 @@ TestDaemon::TestDaemon(Options setup) : idle_(setup.idle_timeout, setup.pace) {
   builder.RegisterService(&admin_);
   builder.SetMaxReceiveMessageSize(6 << 20);
   server_ = builder.BuildAndStart();
-  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_),
-                                           grpc::InsecureChannelCredentials());
+  // A client that may retry keeps some 500 bytes for each message of a call.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  const auto channel =
+      grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port_),
+                                grpc::InsecureChannelCredentials(), arguments);
   generation_stub_ = v1::GenerationService::NewStub(channel);
   admin_stub_ = v1::AdminService::NewStub(channel);
   registry_stub_ = v1::RegistryService::NewStub(channel);
