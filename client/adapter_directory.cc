@@ -94,14 +94,15 @@ absl::Status CheckFilesExist(const fs::path& directory) {
 
 }  // namespace
 
-absl::Status ForEachChunk(
-    const fs::path& path,
-    const std::function<bool(absl::string_view)>& consume) {
+absl::Status ForEachChunk(const fs::path& path,
+                          const std::function<bool(absl::string_view)>& consume,
+                          uint64_t offset) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     return absl::NotFoundError(
         absl::StrCat(path.string(), ": ", std::strerror(errno)));
   }
+  file.seekg(static_cast<std::streamoff>(offset));
   const auto buffer = std::make_unique<char[]>(kChunkBytes);
   while (file) {
     file.read(buffer.get(), kChunkBytes);

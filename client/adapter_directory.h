@@ -46,12 +46,12 @@ absl::StatusOr<AdapterDirectory> ReadAdapterDirectory(
 // that proposes one that can.
 absl::Status CheckAdapterName(absl::string_view name);
 
-// Calls `consume` with each chunk of the file in order, and stops without an
-// error when it returns false. The chunk is valid during the call.
-// Errors: NotFound, DataLoss if reading fails.
-absl::Status ForEachChunk(
-    const std::filesystem::path& path,
-    const std::function<bool(absl::string_view)>& consume);
+// Calls `consume` with each chunk of the file in order, from byte `offset` on,
+// and stops without an error when it returns false. The chunk is valid during
+// the call. Errors: NotFound, DataLoss if reading fails.
+absl::Status ForEachChunk(const std::filesystem::path& path,
+                          const std::function<bool(absl::string_view)>& consume,
+                          uint64_t offset = 0);
 
 // The text of the file at `path`. Errors: NotFound; InvalidArgument over
 // `max_bytes`.

@@ -25,4 +25,10 @@ std::string LabelText(const v1::Adapter& adapter) {
   return absl::StrJoin(labels, ",", absl::PairFormatter("="));
 }
 
+std::string TrainingText(const v1::Adapter& adapter) {
+  const std::map<std::string, std::string> training(adapter.training().begin(),
+                                                    adapter.training().end());
+  return absl::StrJoin(training, ", ", absl::PairFormatter("="));
+}
+
 }  // namespace stockpot

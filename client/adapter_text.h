@@ -12,6 +12,8 @@ namespace stockpot {
 std::string VersionedName(const v1::Adapter& adapter);  // "facts@3"
 std::string RankText(const v1::Adapter& adapter);       // "8" or "4-16"
 std::string LabelText(const v1::Adapter& adapter);      // "a=1,b=2", by key.
+// "lora_alpha=16, r=8", by key.
+std::string TrainingText(const v1::Adapter& adapter);
 
 }  // namespace stockpot
 

@@ -164,6 +164,9 @@ absl::Status RunShow(const ShowOptions& options, const Connection& connection,
   table.AddRow({"targets", absl::StrJoin(adapter.target_modules(), ", ")});
   table.AddRow({"base model", adapter.base_model()});
   table.AddRow({"created", TimeText(adapter.create_time())});
+  table.AddRow({"license", adapter.license()});
+  table.AddRow({"signer", adapter.signer()});
+  table.AddRow({"training", TrainingText(adapter)});
   table.AddRow({"labels", LabelText(adapter)});
   table.AddRow({"description", adapter.description()});
   table.Print(terminal.out);

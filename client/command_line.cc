@@ -52,7 +52,9 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
       "  stockpot register skills/facts --label team=demo --alias prod\n"
       "DIR holds adapter_config.json and adapter_model.safetensors. Prints\n"
       "name@version, digest, size, rank and target modules once it is "
-      "durable.\n",
+      "durable.\nA call that breaks off is resumed; so is an upload that was "
+      "stopped with Ctrl-C,\nby the same command, while the server keeps what "
+      "came.\n",
       upload, RunRegister);
   command->add_option("DIR", upload->directory, "The PEFT directory")
       ->required();
@@ -63,6 +65,10 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
   AddRepeated(command, "--label", upload->labels, "KEY=VALUE; repeatable");
   command->add_option("--description", upload->description, "One paragraph");
   command->add_option("--card", upload->card_file, "A Markdown file about it");
+  command->add_option("--license", upload->license,
+                      "SPDX, as in Apache-2.0 [default: the card's]");
+  command->add_option("--signature", upload->signature_file,
+                      "Its signature [default: DIR/model.sig, if there]");
   command->add_option("--alias", upload->alias,
                       "Point NAME@ALIAS at the new version");
   command->add_flag("--json", upload->json, "Print a JSON object");

@@ -1,8 +1,10 @@
 #include "client/command_transfer.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -16,6 +18,7 @@
 #include "client/adapter_text.h"
 #include "client/json_text.h"
 #include "client/progress_bar.h"
+#include "client/resumable_upload.h"
 #include "client/table.h"
 #include "client/text.h"
 
@@ -23,6 +26,24 @@ namespace stockpot {
 namespace {
 
 constexpr size_t kMaxCardBytes = size_t{256} << 10;
+constexpr size_t kMaxSignatureBytes = size_t{64} << 10;
+// As `model_signing sign` calls it.
+constexpr char kSignatureName[] = "model.sig";
+
+// The signature that was asked for, or the one that lies beside the weights;
+// empty if there is none.
+absl::StatusOr<std::string> ReadSignature(const RegisterOptions& options,
+                                          const AdapterDirectory& adapter) {
+  if (!options.signature_file.empty()) {
+    return ReadTextFile(options.signature_file, kMaxSignatureBytes);
+  }
+  const std::filesystem::path beside =
+      adapter.weights_path.parent_path() / kSignatureName;
+  std::error_code error;
+  return std::filesystem::exists(beside, error)
+             ? ReadTextFile(beside.string(), kMaxSignatureBytes)
+             : std::string();
+}
 
 absl::StatusOr<v1::AdapterMetadata> MakeMetadata(
     const RegisterOptions& options, const AdapterDirectory& adapter) {
@@ -44,6 +65,9 @@ absl::StatusOr<v1::AdapterMetadata> MakeMetadata(
                      ReadTextFile(options.card_file, kMaxCardBytes));
     metadata.set_card(std::move(card));
   }
+  metadata.set_license(options.license);
+  ASSIGN_OR_RETURN(*metadata.mutable_signature(),
+                   ReadSignature(options, adapter));
   return metadata;
 }
 
@@ -58,39 +82,6 @@ absl::StatusOr<AdapterDirectory> ReadDirectory(const RegisterOptions& options,
         }
         bar->Update(done);
       });
-}
-
-absl::StatusOr<v1::RegisterAdapterResponse> Upload(
-    const v1::AdapterMetadata& metadata, const AdapterDirectory& adapter,
-    const Connection& connection, Terminal& terminal) {
-  const auto stub = v1::RegistryService::NewStub(connection.channel());
-  v1::RegisterAdapterResponse response;
-  absl::Status read;
-  const absl::Status call = connection.Call([&](grpc::ClientContext* context) {
-    const auto writer = stub->RegisterAdapter(context, &response);
-    ProgressBar bar(terminal.progress(), "uploading", adapter.size_bytes,
-                    terminal.columns);
-    v1::RegisterAdapterRequest request;
-    *request.mutable_metadata() = metadata;
-    // A write fails when the server has answered early; Finish() says what.
-    if (writer->Write(request)) {
-      uint64_t num_sent = 0;
-      read = ForEachChunk(adapter.weights_path, [&](absl::string_view chunk) {
-        request.mutable_chunk()->assign(chunk.data(), chunk.size());
-        num_sent += chunk.size();
-        bar.Update(num_sent);
-        return writer->Write(request);
-      });
-    }
-    if (!read.ok()) {
-      context->TryCancel();
-    }
-    writer->WritesDone();
-    return writer->Finish();
-  });
-  RETURN_IF_ERROR(read);
-  RETURN_IF_ERROR(call);
-  return response;
 }
 
 // The receiving side of one download. Not thread-safe.
@@ -214,7 +205,8 @@ absl::StatusOr<v1::RegisterAdapterResponse> RegisterDirectory(
                    MakeMetadata(options, adapter));
   RETURN_IF_ERROR(CheckAdapterName(metadata.name()));
   ASSIGN_OR_RETURN(v1::RegisterAdapterResponse response,
-                   Upload(metadata, adapter, connection, terminal));
+                   UploadAdapter(metadata, adapter.weights_path, connection,
+                                 terminal, options.retry));
   if (!options.alias.empty()) {
     const auto stub = v1::RegistryService::NewStub(connection.channel());
     v1::SetAliasRequest request;

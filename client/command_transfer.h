@@ -16,6 +16,7 @@
 
 #include "client/connection.h"
 #include "client/generate_request.h"
+#include "client/resumable_upload.h"
 #include "client/terminal.h"
 
 namespace stockpot {
@@ -26,9 +27,12 @@ struct RegisterOptions {
   std::optional<int64_t> version;
   std::vector<std::string> labels;  // "key=value".
   std::string description;
-  std::string card_file;  // Empty: no card.
-  std::string alias;      // Empty: none.
+  std::string card_file;       // Empty: no card.
+  std::string license;         // SPDX; empty: what the card says.
+  std::string signature_file;  // Empty: model.sig of the directory, if there.
+  std::string alias;           // Empty: none.
   bool json = false;
+  RetryRule retry;
 };
 
 struct DownloadOptions {

@@ -60,6 +60,8 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
       {"target_modules", Json::array()},
       {"base_model", adapter.base_model()},
       {"create_time", TimeText(adapter.create_time())},
+      {"license", adapter.license()},
+      {"signer", adapter.signer()},
   };
   for (const std::string& alias : adapter.aliases()) {
     json["aliases"].push_back(alias);
@@ -75,6 +77,10 @@ Json ToJson(const v1::Adapter& adapter, bool with_text) {
     json["purge_time"] = TimeText(adapter.purge_time());
   }
   if (with_text) {
+    json["training"] = Json::object();
+    for (const auto& [key, value] : adapter.training()) {
+      json["training"][key] = value;
+    }
     json["description"] = adapter.description();
     json["card"] = adapter.card();
     json["adapter_config"] = adapter.adapter_config();

@@ -30,7 +30,7 @@ std::string FormatLeft(absl::Duration left) {
 
 std::string FormatProgress(absl::string_view verb, uint64_t done_bytes,
                            uint64_t total_bytes, absl::Duration elapsed,
-                           int columns) {
+                           int columns, uint64_t first_byte) {
   const double share =
       total_bytes == 0 ? 1
                        : std::min(1.0, static_cast<double>(done_bytes) /
@@ -39,8 +39,8 @@ std::string FormatProgress(absl::string_view verb, uint64_t done_bytes,
       absl::StrFormat("%3d%%", static_cast<int>(share * 100)),
       absl::StrCat(FormatBytes(done_bytes), " of ", FormatBytes(total_bytes))};
   const double seconds = absl::ToDoubleSeconds(elapsed);
-  if (seconds > 0 && done_bytes > 0) {
-    const double rate = static_cast<double>(done_bytes) / seconds;
+  if (seconds > 0 && done_bytes > first_byte) {
+    const double rate = static_cast<double>(done_bytes - first_byte) / seconds;
     words.push_back(
         absl::StrCat(FormatBytes(static_cast<uint64_t>(rate)), "/s"));
     if (done_bytes < total_bytes) {
@@ -69,11 +69,12 @@ std::string FormatProgress(absl::string_view verb, uint64_t done_bytes,
 }
 
 ProgressBar::ProgressBar(std::ostream* out, absl::string_view verb,
-                         uint64_t total_bytes, int columns)
+                         uint64_t total_bytes, int columns, uint64_t first_byte)
     : out_(out),
       verb_(verb),
       total_bytes_(total_bytes),
       columns_(columns),
+      first_byte_(first_byte),
       start_(absl::Now()),
       next_draw_(start_) {}
 
@@ -89,7 +90,7 @@ void ProgressBar::Update(uint64_t done_bytes) {
   // One column stays free: some terminals wrap when the last one is written.
   *out_ << '\r'
         << FormatProgress(verb_, done_bytes, total_bytes_, now - start_,
-                          columns_ - 1)
+                          columns_ - 1, first_byte_)
         << "\x1b[K" << std::flush;
 }
 

@@ -16,16 +16,18 @@ namespace stockpot {
 // One line of at most `columns` characters, without a newline, as in
 //   "uploading  [#####-----]  50%  13.0 MiB of 26.0 MiB  80.1 MiB/s  0:05
 //   left".
+// The rate is that of the bytes after `first_byte`: others were there before.
 // On a narrow line the bar goes first, then the words from the right. Pure.
 std::string FormatProgress(absl::string_view verb, uint64_t done_bytes,
                            uint64_t total_bytes, absl::Duration elapsed,
-                           int columns);
+                           int columns, uint64_t first_byte = 0);
 
 class ProgressBar {
  public:
   // Draws on `out`, which must outlive the bar, or nowhere if it is null.
+  // `first_byte`: as FormatProgress().
   ProgressBar(std::ostream* out, absl::string_view verb, uint64_t total_bytes,
-              int columns);
+              int columns, uint64_t first_byte = 0);
   ~ProgressBar();  // As Clear().
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
@@ -41,6 +43,7 @@ class ProgressBar {
   const std::string verb_;
   const uint64_t total_bytes_;
   const int columns_;
+  const uint64_t first_byte_;
   const absl::Time start_;
   absl::Time next_draw_;
   bool is_drawn_ = false;

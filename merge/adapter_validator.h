@@ -60,6 +60,9 @@ class AdapterValidator {
   // Errors: InvalidArgument if bytes are missing; those of the measure.
   absl::StatusOr<AdapterFacts> Finish(const Digest& base_model) const;
 
+  // What it keeps of the file.
+  uint64_t held_bytes() const { return head_.capacity() + data_.capacity(); }
+
  private:
   AdapterValidator(AdapterConfig config, uint64_t file_bytes,
                    absl::Span<const BaseModule> modules,

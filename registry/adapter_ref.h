@@ -25,6 +25,8 @@ inline constexpr size_t kMaxAliasBytes = 63;
 inline constexpr size_t kMaxLabels = 64;
 inline constexpr size_t kMaxLabelKeyBytes = 63;
 inline constexpr size_t kMaxLabelValueBytes = 256;
+inline constexpr size_t kMaxLicenseBytes = 128;
+inline constexpr size_t kMaxSignerBytes = 64;
 // Versions lie in [1, kMaxVersion].
 inline constexpr int64_t kMaxVersion = (int64_t{1} << 31) - 1;
 

@@ -41,8 +41,7 @@ struct AdapterFacts {
   std::string peft_type;
   uint32_t min_rank = 0;
   uint32_t max_rank = 0;
-  // The least share of a module's update that its factors keep; 1 unless the
-  // adapter is converted and something was left out.
+  // The least share of a module's update that its factors keep; see the wire.
   double kept_energy = 1;
   std::vector<std::string> target_modules;
   std::string base_model;    // As the adapter_config spells it.
@@ -60,6 +59,8 @@ struct AdapterRecord {
   Labels labels;
   std::string description;
   std::string card;                  // List() leaves it empty.
+  std::string license;               // Empty: not known.
+  std::string signer;                // Empty: it came without a signature.
   std::vector<std::string> aliases;  // Sorted.
   AdapterFacts facts;
   absl::Time create_time;
@@ -93,8 +94,7 @@ struct ResolvedAdapter {
   std::shared_ptr<const BlobPin> pin;
 };
 
-// Reads one stored blob; holds a pin on it. Not thread-safe. The store outlives
-// it.
+// Reads one stored blob and pins it. Not thread-safe. The store outlives it.
 class BlobReader {
  public:
   virtual ~BlobReader() = default;
@@ -122,6 +122,8 @@ struct UploadSpec {
   Labels labels;
   std::string description;
   std::string card;
+  std::string license;  // SPDX expression; empty: not known.
+  std::string signer;   // The key that its signature was checked with.
   std::string adapter_config;
   // The same JSON in canonical form; it decides the digest. Empty:
   // `adapter_config` itself.
@@ -246,9 +248,9 @@ class AdapterStore {
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> OpenBlob(
       const Digest& digest) = 0;
 
-  // Starts an upload. Errors: InvalidArgument (name, version, labels, texts,
-  // size); AlreadyExists (name@version holds other bytes); ResourceExhausted
-  // (quota, disk, uploads at once); Unavailable (disk).
+  // Errors: InvalidArgument (in `spec`); AlreadyExists (name@version holds
+  // other bytes); ResourceExhausted (quota, disk, uploads at once);
+  // Unavailable.
   virtual absl::StatusOr<std::unique_ptr<Upload>> BeginUpload(
       UploadSpec spec) = 0;
 

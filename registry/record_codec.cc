@@ -9,6 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -35,6 +37,21 @@ absl::Status DamagedError(absl::string_view what) {
       "the registry could not read an adapter: its ", what, " is damaged"));
 }
 
+// The letters of SPDX 2.3, annex D: identifiers, operators, parentheses.
+absl::Status ValidateLicense(absl::string_view license) {
+  RETURN_IF_ERROR(ValidateText("license", license, kMaxLicenseBytes));
+  const bool is_expression =
+      std::all_of(license.begin(), license.end(), [](char c) {
+        return absl::ascii_isalnum(c) || absl::StrContains(" .-+:()", c);
+      });
+  if (!is_expression) {
+    return absl::InvalidArgumentError(
+        "license is not an SPDX expression; expected one as in \"Apache-2.0\" "
+        "or \"MIT OR LicenseRef-mine\"");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const UploadSpec& spec, uint64_t max_adapter_bytes) {
@@ -46,6 +63,8 @@ absl::Status ValidateSpec(const UploadSpec& spec, uint64_t max_adapter_bytes) {
   RETURN_IF_ERROR(
       ValidateText("description", spec.description, kMaxDescriptionBytes));
   RETURN_IF_ERROR(ValidateText("card", spec.card, kMaxCardBytes));
+  RETURN_IF_ERROR(ValidateLicense(spec.license));
+  RETURN_IF_ERROR(ValidateText("signer", spec.signer, kMaxSignerBytes));
   RETURN_IF_ERROR(ValidateText("adapter_config", spec.adapter_config,
                                kMaxAdapterConfigBytes));
   if (spec.adapter_config.empty()) {
@@ -113,6 +132,8 @@ storage::v1::AdapterManifest MakeManifest(const UploadSpec& spec,
   manifest.set_base_model(facts.base_model);
   manifest.set_base_model_digest(EncodeDigest(facts.base_model_digest));
   manifest.set_kept_energy(facts.kept_energy);
+  manifest.set_license(spec.license);
+  manifest.set_signer(spec.signer);
   manifest.set_create_time_us(absl::ToUnixMicros(create_time));
   return manifest;
 }
@@ -134,6 +155,8 @@ absl::StatusOr<AdapterRecord> RecordOf(
   record.safetensors_sha256 = *sha256;
   record.labels.insert(manifest.labels().begin(), manifest.labels().end());
   record.description = manifest.description();
+  record.license = manifest.license();
+  record.signer = manifest.signer();
   record.facts.num_parameters = manifest.num_parameters();
   record.facts.peft_type = manifest.peft_type();
   record.facts.min_rank = manifest.min_rank();

@@ -1,5 +1,7 @@
 #include "server/adapter_proto.h"
 
+#include "formats/training_facts.h"
+
 namespace stockpot {
 
 google::protobuf::Timestamp ToWire(absl::Time time) {
@@ -55,6 +57,10 @@ v1::Adapter ToWire(const AdapterRecord& record) {
   }
   out.set_adapter_config(record.adapter_config);
   out.set_card(record.card);
+  out.set_license(record.license);
+  out.set_signer(record.signer);
+  const auto training = TrainingFacts(record.adapter_config);
+  out.mutable_training()->insert(training.begin(), training.end());
   return out;
 }
 

@@ -15,6 +15,7 @@
 
 namespace stockpot {
 
+// `training` too if the record has its adapter_config.
 v1::Adapter ToWire(const AdapterRecord& record);
 
 // Of modules by path.

@@ -28,6 +28,7 @@ absl::StatusOr<AdapterStream> OpenStoredAdapter(const Serving& serving,
   metadata.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   metadata.set_description(record.description);
   metadata.set_card(record.card);
+  metadata.set_license(record.license);
   stream.next = [blob = std::shared_ptr<BlobReader>(std::move(opened))](
                     std::string* chunk) { return blob->Next(chunk); };
   return stream;

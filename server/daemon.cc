@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -36,9 +37,11 @@
 #include "server/idle_watch.h"
 #include "server/inspection_queue.h"
 #include "server/metrics_http.h"
+#include "server/parked_uploads.h"
 #include "server/registry_service.h"
 #include "server/registry_watch.h"
 #include "server/serving.h"
+#include "server/signing_keys.h"
 #include "server/worker_pool.h"
 
 namespace stockpot {
@@ -87,6 +90,22 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const DaemonOptions& options) {
   });
 }
 
+absl::Status CheckUploadOptions(const DaemonOptions& options) {
+  if (options.upload_idle_timeout <= absl::ZeroDuration() ||
+      options.upload_pace_window <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "--upload_idle_timeout and --upload_pace_window must be above 0, as in "
+        "60s");
+  }
+  if (options.upload_min_bytes_per_second < 0 ||
+      options.upload_resume_window < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "--upload_min_bytes_per_second and --upload_resume_window must be 0 "
+        "(off) or above");
+  }
+  return absl::OkStatus();
+}
+
 std::string BaseName(std::string path) {
   while (path.size() > 1 && path.back() == '/') {
     path.pop_back();
@@ -103,6 +122,7 @@ struct Daemon::Parts {
   std::unique_ptr<MetricsHttp> http;
 
   std::unique_ptr<RocksStore> store;
+  std::unique_ptr<ParkedUploads> parked;  // Before the store goes.
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<BaseModel> model;
   std::unique_ptr<RegistrySource> source;
@@ -112,6 +132,7 @@ struct Daemon::Parts {
   PinnedRecipes pinned;
   std::unique_ptr<RegistryInspector> inspector;
   std::unique_ptr<InspectionQueue> inspections;
+  std::optional<SigningKeys> signing_keys;
   std::unique_ptr<TorchRunner> runner;
   std::unique_ptr<Engine> engine;
   Serving serving;
@@ -136,16 +157,28 @@ Daemon::Daemon(DaemonOptions options)
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(ToLoadOptions(options).status());
   RETURN_IF_ERROR(NamespaceQuotas::Parse(options.namespace_quotas).status());
+  RETURN_IF_ERROR(CheckUploadOptions(options));
+  ASSIGN_OR_RETURN(SigningKeys keys, SigningKeys::Load(options.signing_keys));
+  if (options.require_signature && keys.empty()) {
+    return absl::InvalidArgumentError(
+        "--require_signature needs --signing_keys: without a key no upload "
+        "could be accepted");
+  }
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options)));
   Parts& parts = *daemon->parts_;
   Daemon* self = daemon.get();
+  parts.signing_keys = std::move(keys);
   parts.metrics.SetRefresh([self] { self->RefreshGauges(); });
   ASSIGN_OR_RETURN(parts.http,
                    MetricsHttp::Start(self->options_.metrics_listen, [self] {
                      return self->parts_->metrics.Scrape();
                    }));
   parts.pool = std::make_unique<WorkerPool>(kNumWorkers);
-  parts.idle = std::make_unique<IdleWatch>(self->options_.upload_idle_timeout);
+  parts.idle = std::make_unique<IdleWatch>(
+      self->options_.upload_idle_timeout,
+      PaceRule{.min_bytes_per_second = static_cast<uint64_t>(
+                   self->options_.upload_min_bytes_per_second),
+               .window = self->options_.upload_pace_window});
   parts.generation = std::make_unique<GenerationService>(
       &parts.slot, parts.pool.get(), &parts.metrics);
   parts.registry = std::make_unique<RegistryService>(
@@ -306,11 +339,16 @@ absl::Status Daemon::LoadHere() {
   store.undelete_window = options_.undelete_window;
   store.scrub_period = options_.scrub_period;
   ASSIGN_OR_RETURN(p.store, RocksStore::Open(std::move(store)));
+  p.parked = std::make_unique<ParkedUploads>(
+      ParkedUploads::Options{.window = options_.upload_resume_window});
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(StartEngine());
   p.serving.tokenizer = p.tokenizer.get();
   p.serving.store = p.store.get();
   p.serving.registry = p.store.get();
+  p.serving.parked = p.parked.get();
+  p.serving.signing_keys = &*p.signing_keys;
+  p.serving.require_signature = options_.require_signature;
   p.serving.recipes = &p.store->recipes();
   p.serving.composer = p.composer.get();
   p.serving.exporter = p.exporter.get();

@@ -40,6 +40,11 @@ struct DaemonOptions {
   // In which all that is stored is checked once; 0: only on demand.
   absl::Duration scrub_period = absl::Hours(24);
   absl::Duration upload_idle_timeout = absl::Seconds(60);
+  int64_t upload_min_bytes_per_second = 1024;  // 0: any.
+  absl::Duration upload_pace_window = absl::Seconds(60);
+  absl::Duration upload_resume_window = absl::Minutes(10);  // 0: none.
+  std::string signing_keys;  // As SigningKeys::Load().
+  bool require_signature = false;
 };
 
 class Daemon {

@@ -3,22 +3,62 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 namespace stockpot {
 
-void IdleWatch::Guard::Touch() {
+void IdleWatch::Guard::Wait() {
   MutexLock lock(&mu_);
-  last_ = absl::Now();
+  since_ = absl::Now();
+  is_waiting_ = true;
+}
+
+bool IdleWatch::Guard::Heard(size_t num_bytes) {
+  MutexLock lock(&mu_);
+  is_waiting_ = false;
+  waited_ += absl::Now() - since_;
+  num_bytes_ += num_bytes;
+  return cut_ != nullptr;
 }
 
 void IdleWatch::Guard::Stop() {
   MutexLock lock(&mu_);
-  cancel_ = nullptr;
+  cut_ = nullptr;
 }
 
-IdleWatch::IdleWatch(absl::Duration timeout)
-    : timeout_(timeout), thread_([this] { Loop(); }) {}
+absl::Status IdleWatch::Guard::Judge(absl::Time now, absl::Duration timeout,
+                                     const PaceRule& pace) {
+  if (!is_waiting_ || cut_ == nullptr) {
+    return absl::OkStatus();
+  }
+  if (now - since_ > timeout) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("nothing came for ", absl::FormatDuration(timeout),
+                     ", the longest that this server waits "
+                     "(--upload_idle_timeout)"));
+  }
+  const absl::Duration waited = waited_ + (now - since_);
+  if (pace.min_bytes_per_second == 0 || waited < pace.window) {
+    return absl::OkStatus();
+  }
+  if (static_cast<double>(num_bytes_) <
+      static_cast<double>(pace.min_bytes_per_second) *
+          absl::ToDoubleSeconds(waited)) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        num_bytes_, " bytes came in ",
+        absl::FormatDuration(absl::Trunc(waited, absl::Milliseconds(1))),
+        "; this server wants at least ", pace.min_bytes_per_second,
+        " in each second (--upload_min_bytes_per_second)"));
+  }
+  // The next window begins here, in the middle of this turn.
+  waited_ = since_ - now;
+  num_bytes_ = 0;
+  return absl::OkStatus();
+}
+
+IdleWatch::IdleWatch(absl::Duration timeout, PaceRule pace)
+    : timeout_(timeout), pace_(pace), thread_([this] { Loop(); }) {}
 
 IdleWatch::~IdleWatch() {
   {
@@ -29,12 +69,12 @@ IdleWatch::~IdleWatch() {
   thread_.join();
 }
 
-std::shared_ptr<IdleWatch::Guard> IdleWatch::Add(std::function<void()> cancel) {
+std::shared_ptr<IdleWatch::Guard> IdleWatch::Add(Cut cut) {
   auto guard = std::make_shared<Guard>();
   {
     MutexLock lock(&guard->mu_);
-    guard->last_ = absl::Now();
-    guard->cancel_ = std::move(cancel);
+    guard->since_ = absl::Now();
+    guard->cut_ = std::move(cut);
   }
   MutexLock lock(&mu_);
   guards_.push_back(guard);
@@ -42,12 +82,16 @@ std::shared_ptr<IdleWatch::Guard> IdleWatch::Add(std::function<void()> cancel) {
 }
 
 void IdleWatch::Loop() {
+  const absl::Duration period =
+      (pace_.min_bytes_per_second == 0 ? timeout_
+                                       : std::min(timeout_, pace_.window)) /
+      4;
   while (true) {
     std::vector<std::shared_ptr<Guard>> live;
     {
       MutexLock lock(&mu_);
       if (!stopping_) {
-        changed_.WaitFor(&mu_, timeout_ / 4);
+        changed_.WaitFor(&mu_, period);
       }
       if (stopping_) {
         return;
@@ -61,12 +105,19 @@ void IdleWatch::Loop() {
       }
       guards_ = std::move(kept);
     }
-    const absl::Time limit = absl::Now() - timeout_;
     for (const std::shared_ptr<Guard>& guard : live) {
-      MutexLock lock(&guard->mu_);
-      if (guard->cancel_ != nullptr && guard->last_ < limit) {
-        guard->cancel_();
-        guard->cancel_ = nullptr;
+      absl::Status verdict;
+      Cut cut;
+      {
+        MutexLock lock(&guard->mu_);
+        verdict = guard->Judge(absl::Now(), timeout_, pace_);
+        if (!verdict.ok()) {
+          cut = std::exchange(guard->cut_, nullptr);
+        }
+      }
+      // Without the lock: whoever is told may stop the guard.
+      if (cut != nullptr) {
+        cut(verdict);
       }
     }
   }

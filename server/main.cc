@@ -60,6 +60,19 @@ ABSL_FLAG(absl::Duration, scrub_period, absl::Hours(24),
           "`stockpot hub verify` asks.");
 ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
           "An upload that is silent for so long is cut.");
+ABSL_FLAG(int64_t, upload_min_bytes_per_second, 1024,
+          "An upload that is slower, over --upload_pace_window, is cut; 0: as "
+          "slow as it likes.");
+ABSL_FLAG(absl::Duration, upload_pace_window, absl::Seconds(60),
+          "How long the server waits for an upload's bytes before it judges "
+          "their pace.");
+ABSL_FLAG(absl::Duration, upload_resume_window, absl::Minutes(10),
+          "How long an upload that broke off can be resumed; 0: not at all.");
+ABSL_FLAG(std::string, signing_keys, "",
+          "Public keys whose signatures over an upload count: "
+          "NAME=PATH,NAME=PATH, PEM files; docs/signatures.md.");
+ABSL_FLAG(bool, require_signature, false,
+          "Refuse uploads that none of --signing_keys signed.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
           "How long running calls may go on after SIGTERM.");
 
@@ -85,7 +98,13 @@ stockpot::DaemonOptions OptionsFromFlags() {
       .namespace_quotas = absl::GetFlag(FLAGS_namespace_quotas),
       .undelete_window = absl::GetFlag(FLAGS_undelete_window),
       .scrub_period = absl::GetFlag(FLAGS_scrub_period),
-      .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout)};
+      .upload_idle_timeout = absl::GetFlag(FLAGS_upload_idle_timeout),
+      .upload_min_bytes_per_second =
+          absl::GetFlag(FLAGS_upload_min_bytes_per_second),
+      .upload_pace_window = absl::GetFlag(FLAGS_upload_pace_window),
+      .upload_resume_window = absl::GetFlag(FLAGS_upload_resume_window),
+      .signing_keys = absl::GetFlag(FLAGS_signing_keys),
+      .require_signature = absl::GetFlag(FLAGS_require_signature)};
 }
 
 int Fail(const absl::Status& status) {

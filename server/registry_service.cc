@@ -14,6 +14,7 @@
 #include "server/adapter_streams.h"
 #include "server/download_reactor.h"
 #include "server/grpc_status.h"
+#include "server/parked_uploads.h"
 #include "server/saved_recipes.h"
 #include "server/unary.h"
 #include "server/upload_reactor.h"
@@ -54,6 +55,16 @@ void GetWithInspection(const Serving& serving, const std::string& name,
         }
         end(absl::OkStatus());
       });
+}
+
+absl::Status FindUpload(const std::string& id, ParkedUploads* parked,
+                        v1::GetUploadResponse* response) {
+  ASSIGN_OR_RETURN(const ParkedUploads::Progress progress, parked->Find(id));
+  response->set_received_bytes(progress.received_bytes);
+  if (progress.expire_time.has_value()) {
+    *response->mutable_expire_time() = ToWire(*progress.expire_time);
+  }
+  return absl::OkStatus();
 }
 
 absl::Time FromWire(const google::protobuf::Timestamp& time) {
@@ -208,6 +219,14 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
                              [serving, adapter = request->adapter()] {
                                return OpenStoredAdapter(*serving, adapter);
                              });
+}
+
+grpc::ServerUnaryReactor* RegistryService::GetUpload(
+    grpc::CallbackServerContext* context, const v1::GetUploadRequest* request,
+    v1::GetUploadResponse* response) {
+  return Run(context, "GetUpload", [=](const Serving& serving) {
+    return FindUpload(request->upload_id(), serving.parked, response);
+  });
 }
 
 grpc::ServerUnaryReactor* RegistryService::GetAdapter(

@@ -25,6 +25,9 @@ class RegistryService : public v1::RegistryService::CallbackService {
   grpc::ServerWriteReactor<v1::DownloadAdapterResponse>* DownloadAdapter(
       grpc::CallbackServerContext* context,
       const v1::DownloadAdapterRequest* request) override;
+  grpc::ServerUnaryReactor* GetUpload(grpc::CallbackServerContext* context,
+                                      const v1::GetUploadRequest* request,
+                                      v1::GetUploadResponse* response) override;
   grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext* context,
                                        const v1::GetAdapterRequest* request,
                                        v1::Adapter* response) override;

@@ -26,6 +26,9 @@
 
 namespace stockpot {
 
+class ParkedUploads;
+class SigningKeys;
+
 struct ModelFacts {
   std::string name;          // As configured.
   std::string architecture;  // "LlamaForCausalLM"
@@ -44,7 +47,11 @@ struct Serving {
   ModelFacts model;
   const Tokenizer* tokenizer = nullptr;
   AdapterStore* store = nullptr;
-  RocksStore* registry = nullptr;  // The same store, with its upkeep.
+  RocksStore* registry = nullptr;   // The same store, with its upkeep.
+  ParkedUploads* parked = nullptr;  // Uploads that broke off.
+  // Whose signatures over an upload count; null: no key is known.
+  const SigningKeys* signing_keys = nullptr;
+  bool require_signature = false;  // Uploads without one are refused.
   RecipeStore* recipes = nullptr;
   Composer* composer = nullptr;
   RecipeExporter* exporter = nullptr;

@@ -28,7 +28,7 @@ class QuotaTest : public ::testing::Test {
  protected:
   static TestDaemon::Options WithQuotas(const std::string& quotas) {
     TestDaemon::Options options;
-    options.namespace_quotas = quotas;
+    options.quotas = *NamespaceQuotas::Parse(quotas);
     return options;
   }
   static grpc::Status Upload(TestDaemon& daemon, const std::string& name,

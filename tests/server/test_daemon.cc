@@ -96,14 +96,18 @@ int FakeInspector::num_calls() const {
   return num_calls_;
 }
 
-TestDaemon::TestDaemon(const Options& given) : idle_(given.idle_timeout) {
+TestDaemon::TestDaemon(absl::Duration idle_timeout)
+    : TestDaemon(Options{.idle_timeout = idle_timeout}) {}
+
+TestDaemon::TestDaemon(Options setup) : idle_(setup.idle_timeout, setup.pace) {
   RocksStoreOptions options;
-  options.quotas = *NamespaceQuotas::Parse(given.namespace_quotas);
+  options.quotas = setup.quotas;
   options.path = registry_path_;
   options.reserve_bytes = 0;
   options.undelete_window = absl::Hours(24);
   options.log = [](Severity, absl::string_view) {};
   store_ = *RocksStore::Open(std::move(options));
+  parked_ = std::make_unique<ParkedUploads>(std::move(setup.parked));
 
   const auto config = ModelConfig::Parse(TinyLlama().config.dump(), "");
   STOCKPOT_CHECK(config.ok());
@@ -126,29 +130,34 @@ TestDaemon::TestDaemon(const Options& given) : idle_(given.idle_timeout) {
   serving_.tokenizer = &tokenizer_;
   serving_.store = store_.get();
   serving_.registry = store_.get();
+  serving_.parked = parked_.get();
+  serving_.signing_keys = setup.signing_keys;
+  serving_.require_signature = setup.require_signature;
   serving_.recipes = &store_->recipes();
   serving_.composer = composer_.get();
   serving_.exporter = &exporter_;
   serving_.pinned = &pinned_;
   inspections_ = std::make_unique<InspectionQueue>(
-      &inspector_, &store_->inspections(), given.inspections);
+      &inspector_, &store_->inspections(), setup.inspections);
   serving_.inspections = inspections_.get();
   serving_.engine = engine_.get();
   serving_.metrics = &metrics_;
   slot_.store(&serving_);
 
   grpc::ServerBuilder builder;
-  int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                           &port);
+                           &port_);
   builder.RegisterService(&generation_);
   builder.RegisterService(&registry_);
   builder.RegisterService(&admin_);
   builder.SetMaxReceiveMessageSize(6 << 20);
   server_ = builder.BuildAndStart();
-  address_ = absl::StrCat("127.0.0.1:", port);
-  const auto channel =
-      grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+  address_ = absl::StrCat("127.0.0.1:", port_);
+  // A client that may retry keeps some 500 bytes for each message of a call.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  const auto channel = grpc::CreateCustomChannel(
+      address_, grpc::InsecureChannelCredentials(), arguments);
   generation_stub_ = v1::GenerationService::NewStub(channel);
   admin_stub_ = v1::AdminService::NewStub(channel);
   registry_stub_ = v1::RegistryService::NewStub(channel);
@@ -189,9 +198,10 @@ TestDaemon::Answer TestDaemon::Generate(const v1::GenerateRequest& request) {
   return answer;
 }
 
-TinyAdapter TestDaemon::MakeAdapter(uint64_t seed) const {
+TinyAdapter TestDaemon::MakeAdapter(uint64_t seed, int64_t rank) const {
   TinyAdapterSpec spec;
-  spec.config = LoraConfig(4, 8, {"q_proj", "v_proj"});
+  spec.config = rank == 4 ? LoraConfig(4, 8, {"q_proj", "v_proj"})
+                          : LoraConfig(rank, 8, "all-linear");
   spec.seed = seed;
   return MakeTinyAdapter(spec, serving_.model.modules);
 }

@@ -23,6 +23,7 @@
 #include "server/admin_service.h"
 #include "server/generation_service.h"
 #include "server/inspection_queue.h"
+#include "server/parked_uploads.h"
 #include "server/pinned_recipes.h"
 #include "server/registry_service.h"
 #include "tests/testing/engine_fakes.h"
@@ -114,13 +115,15 @@ class TestDaemon {
  public:
   struct Options {
     absl::Duration idle_timeout = absl::Seconds(60);
-    std::string namespace_quotas = {};  // As NamespaceQuotas::Parse().
+    PaceRule pace = {};
+    ParkedUploads::Options parked = {};
+    NamespaceQuotas quotas = {};
     InspectionQueue::Options inspections = {};
+    const SigningKeys* signing_keys = nullptr;
+    bool require_signature = false;
   };
-  TestDaemon() : TestDaemon(Options()) {}
-  explicit TestDaemon(absl::Duration idle_timeout)
-      : TestDaemon(Options{.idle_timeout = idle_timeout}) {}
-  explicit TestDaemon(const Options& options);
+  explicit TestDaemon(absl::Duration idle_timeout = absl::Seconds(60));
+  explicit TestDaemon(Options options);
   ~TestDaemon();
 
   v1::GenerationService::Stub& generation() { return *generation_stub_; }
@@ -133,11 +136,13 @@ class TestDaemon {
   const std::string& registry_path() const { return registry_path_; }
   FakeInspector& inspector() { return inspector_; }
   FakeAdapterSource& source() { return *source_; }
+  ParkedUploads& parked() { return *parked_; }
   Metrics& metrics() { return metrics_; }
   const std::vector<BaseModule>& modules() const {
     return serving_.model.modules;
   }
   Engine& engine() { return *engine_; }
+  int port() const { return port_; }
 
   // As the real daemon: calls have a second to end, then they are cancelled.
   void Shutdown();
@@ -154,7 +159,8 @@ class TestDaemon {
   Answer Generate(const v1::GenerateRequest& request);
 
   // An adapter for the fake model's modules; `seed` decides its bytes.
-  TinyAdapter MakeAdapter(uint64_t seed) const;
+  // Of rank 4 it has some kilobytes, of rank 256 more than one megabyte.
+  TinyAdapter MakeAdapter(uint64_t seed, int64_t rank = 4) const;
   static v1::AdapterMetadata MetadataOf(const std::string& name,
                                         const TinyAdapter& adapter);
   // Uploads in chunks of `chunk_bytes`.
@@ -170,6 +176,7 @@ class TestDaemon {
   FakeTokenizer tokenizer_;
   FakeRunner runner_;
   std::unique_ptr<RocksStore> store_;
+  std::unique_ptr<ParkedUploads> parked_;
   Serving serving_;
   std::unique_ptr<FakeAdapterSource> source_;
   std::unique_ptr<Composer> composer_;
@@ -185,6 +192,7 @@ class TestDaemon {
   RegistryService registry_{&slot_, &pool_, &idle_, &metrics_};
   AdminService admin_{&slot_, &pool_, &idle_, &metrics_, [] {}};
   std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
   std::unique_ptr<v1::GenerationService::Stub> generation_stub_;
   std::unique_ptr<v1::RegistryService::Stub> registry_stub_;
   std::unique_ptr<v1::AdminService::Stub> admin_stub_;
