@@ -4,6 +4,7 @@
 #ifndef STOCKPOT_CLIENT_DURABLE_FILE_H_
 #define STOCKPOT_CLIENT_DURABLE_FILE_H_
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 
@@ -34,6 +35,7 @@ class DurableFile {
 
   const std::filesystem::path path_;
   int fd_;
+  size_t num_unsynced_ = 0;
 };
 
 // Makes durable which names the folder holds. Errors: ResourceExhausted.
