@@ -1,0 +1,217 @@
+// Compactions and the removal of blobs beside a running Generate: uploads and
+// purges of an adapter after the other, each of which makes the registry write,
+// compact and collect, while one call decodes. Prints the time per token with
+// and without them; no time decides.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include <grpcpp/grpcpp.h>
+
+#include "proto/stockpot/v1/generation.grpc.pb.h"
+#include "proto/stockpot/v1/registry.grpc.pb.h"
+
+#include "base/sha256.h"
+#include "formats/model_config.h"
+#include "model/modules.h"
+#include "server/daemon.h"
+#include "tests/testing/temp_dir.h"
+#include "tests/testing/tiny_adapter.h"
+#include "tests/testing/tiny_model.h"
+
+namespace stockpot {
+namespace {
+
+using testing::LoraConfig;
+using testing::TinyAdapter;
+
+constexpr uint32_t kTokens = 300;
+constexpr size_t kChunkBytes = size_t{1} << 20;
+
+class CompactionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    testing::TinyModelSpec spec = testing::TinyLlama();
+    spec.config["vocab_size"] = 704;  // As many as the tokenizer has.
+    spec.config["hidden_size"] = 256;
+    spec.config["intermediate_size"] = 688;
+    spec.config["num_hidden_layers"] = 4;
+    testing::WriteTinyModel(dir_.path() + "/model", spec);
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+      std::filesystem::copy_file(
+          absl::StrCat(STOCKPOT_SOURCE_DIR, "/tests/golden/tokenizer/gpt2/",
+                       file),
+          dir_.path() + "/model/" + file);
+    }
+    DaemonOptions options;
+    options.model = dir_.path() + "/model";
+    options.registry = registry_;
+    options.listen = "127.0.0.1:0";
+    options.metrics_listen = "127.0.0.1:0";
+    options.dtype = "float32";
+    options.kv_cache_bytes = int64_t{64} << 20;
+    auto daemon = Daemon::Start(options);
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    daemon_ = *std::move(daemon);
+    const absl::Status loaded = daemon_->Load();
+    ASSERT_TRUE(loaded.ok()) << loaded;
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", daemon_->port()),
+                                   grpc::InsecureChannelCredentials());
+    large_ = testing::MakeTinyAdapter(
+        {.config = LoraConfig(128, 128, "all-linear")},
+        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
+    const TinyAdapter skill = testing::MakeTinyAdapter(
+        {.config = LoraConfig(8, 8, {"q_proj", "v_proj"}), .seed = 2},
+        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
+    Register("skill", skill.config, skill.safetensors);
+  }
+
+  void Register(const std::string& name, const std::string& config,
+                const std::string& bytes) {
+    grpc::ClientContext context;
+    v1::RegisterAdapterResponse response;
+    const auto stub = v1::RegistryService::NewStub(channel_);
+    auto stream = stub->RegisterAdapter(&context, &response);
+    v1::RegisterAdapterRequest request;
+    v1::AdapterMetadata* metadata = request.mutable_metadata();
+    metadata->set_name(name);
+    metadata->set_size_bytes(bytes.size());
+    metadata->set_sha256(Sha256::Of(bytes).ToHex());
+    metadata->set_adapter_config(config);
+    bool open = stream->Write(request);
+    for (size_t at = 0; open && at < bytes.size(); at += kChunkBytes) {
+      request.set_chunk(bytes.substr(at, kChunkBytes));
+      open = stream->Write(request);
+    }
+    stream->WritesDone();
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
+
+  void Purge(const std::string& name) {
+    grpc::ClientContext context;
+    v1::DeleteAdapterRequest request;
+    request.set_adapter(name);
+    request.set_purge(true);
+    v1::DeleteAdapterResponse response;
+    const grpc::Status status =
+        v1::RegistryService::NewStub(channel_)->DeleteAdapter(&context, request,
+                                                              &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
+
+  // Uploads and purges until `done`, and more than the write buffers hold;
+  // returns how often.
+  int Churn(const std::atomic<bool>& done) {
+    int count = 0;
+    for (; !done || count < 8; ++count) {
+      // Another config is other content, so the bytes are stored again.
+      nlohmann::ordered_json config =
+          nlohmann::ordered_json::parse(large_.config);
+      config["lora_alpha"] = 1 + count;
+      Register("churn", config.dump(), large_.safetensors);
+      Purge(absl::StrCat("churn@", count + 1));
+    }
+    return count;
+  }
+
+  struct Answer {
+    std::vector<uint32_t> tokens;
+    std::vector<double> gaps_ms;  // Between messages, sorted.
+  };
+  Answer Generate() {
+    v1::GenerateRequest request;
+    v1::Skill* skill = request.mutable_recipe()->add_skills();
+    skill->set_adapter("skill");
+    skill->set_weight(1);
+    for (const uint32_t id : {5, 17, 300, 99, 42, 8}) {
+      request.mutable_prompt()->mutable_token_ids()->add_ids(id);
+    }
+    request.mutable_limits()->set_max_new_tokens(kTokens);
+    request.mutable_limits()->set_ignore_eos(true);
+    grpc::ClientContext context;
+    const auto stub = v1::GenerationService::NewStub(channel_);
+    auto stream = stub->Generate(&context, request);
+    Answer answer;
+    v1::GenerateResponse response;
+    absl::Time last = absl::InfinitePast();
+    while (stream->Read(&response)) {
+      for (const v1::Token& token : response.delta().tokens()) {
+        answer.tokens.push_back(token.id());
+      }
+      const absl::Time now = absl::Now();
+      if (last != absl::InfinitePast()) {
+        answer.gaps_ms.push_back(absl::ToDoubleMilliseconds(now - last));
+      }
+      last = now;
+    }
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    std::sort(answer.gaps_ms.begin(), answer.gaps_ms.end());
+    return answer;
+  }
+
+  uint64_t BlobFileBytes() const {
+    uint64_t bytes = 0;
+    std::error_code error;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(registry_, error)) {
+      if (entry.path().extension() == ".blob") {
+        // It may go while we look.
+        const uint64_t size = entry.file_size(error);
+        bytes += error ? 0 : size;
+      }
+    }
+    return bytes;
+  }
+
+  testing::TempDir dir_;
+  const std::string registry_ = dir_.path() + "/registry";
+  std::unique_ptr<Daemon> daemon_;
+  std::shared_ptr<grpc::Channel> channel_;
+  TinyAdapter large_;
+};
+
+void Print(const char* what, const std::vector<double>& gaps_ms) {
+  const auto at = [&](double share) {
+    return gaps_ms[static_cast<size_t>(
+        share * static_cast<double>(gaps_ms.size() - 1))];
+  };
+  std::printf("%s: per token %.2f ms median, %.2f ms p99, %.2f ms at most\n",
+              what, at(0.5), at(0.99), gaps_ms.back());
+}
+
+TEST_F(CompactionTest, GenerateGoesOnWhileTheRegistryCompacts) {
+  const Answer quiet = Generate();
+  std::atomic<bool> done = false;
+  int num_churned = 0;
+  std::thread churn([&] { num_churned = Churn(done); });
+  const Answer busy = Generate();
+  done = true;
+  churn.join();
+  ASSERT_EQ(quiet.tokens.size(), kTokens);
+  EXPECT_EQ(busy.tokens, quiet.tokens);
+  // What was purged is collected, so the registry did compact.
+  const uint64_t churned_bytes =
+      static_cast<uint64_t>(num_churned) * large_.safetensors.size();
+  for (int i = 0; i < 3000 && BlobFileBytes() >= churned_bytes / 2; ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_LT(BlobFileBytes(), churned_bytes / 2);
+  std::printf("%d adapters of %.1f MB came and went\n", num_churned,
+              static_cast<double>(large_.safetensors.size()) / 1e6);
+  Print("quiet", quiet.gaps_ms);
+  Print("busy", busy.gaps_ms);
+}
+
+}  // namespace
+}  // namespace stockpot
