@@ -327,6 +327,62 @@ TEST_F(MethodsTest, HostileOptionsAreNamedAndNothingIsKept) {
   EXPECT_TRUE(Generate(RecipeOf({{"one", 1}})).status.ok());
 }
 
+// Two rows of the head that outdo all others: one is the other's negative, so
+// that one of them wins wherever the sampler looks.
+TEST_F(MethodsTest, RowsOfTheHeadDecideWhatIsGenerated) {
+  TinyAdapterSpec spec = One();
+  std::vector<testing::RawTensor> tensors = TinyAdapterTensors(spec, *modules_);
+  testing::RawTensor rows{
+      "base_model.model.lm_head.token_adapter.trainable_tokens_delta",
+      Dtype::kF32,
+      {2, 48},
+      ""};
+  for (const float value : {50.0f, -50.0f}) {
+    for (int i = 0; i < 48; ++i) {
+      rows.bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+    }
+  }
+  tensors.push_back(rows);
+  spec.config["trainable_token_indices"] = {{"lm_head", {601, 602}}};
+  Register("rows", {spec.config.dump(), SafetensorsFile(tensors)});
+
+  for (const v1::Recipe& recipe :
+       {RecipeOf({{"rows", 1}}), RecipeOf({{"rows", 1}, {"two", 0.5f}})}) {
+    const Answer answer = Generate(recipe);
+    ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+    ASSERT_FALSE(answer.tokens.empty());
+    for (const v1::Token& token : answer.tokens) {
+      EXPECT_TRUE(token.id() == 601 || token.id() == 602) << token.id();
+    }
+  }
+  const Answer half = Generate(RecipeOf({{"rows", 0.5f}}));
+  EXPECT_EQ(half.status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(half.status.error_message(),
+              HasSubstr("replaces rows of module \"lm_head\""));
+  v1::Recipe left_out = RecipeOf({{"rows", 0.5f}});
+  v1::ModuleWeight* weight = left_out.mutable_skills(0)->add_module_weights();
+  weight->set_modules("lm_head");
+  weight->set_weight(0);
+  ExpectSameTokens(Generate(left_out).tokens,
+                   Generate(RecipeOf({{"one", 0.5f}})).tokens, "left out");
+}
+
+TEST_F(MethodsTest, AnAdaptedEmbeddingIsServedAndMerged) {
+  const TinyAdapterSpec spec{
+      .config = LoraConfig(4, 8, {"q_proj", "embed_tokens"}), .seed = 9};
+  Register("read", MakeTinyAdapter(spec, *modules_));
+  const std::vector<v1::Token> base = Generate(v1::Recipe()).tokens;
+  v1::Recipe svd = RecipeOf({{"read", 0.5f}, {"one", 0.25f}});
+  const std::vector<v1::Token> cat = Generate(svd).tokens;
+  svd.mutable_svd()->set_rank(8);
+  ExpectSameTokens(Generate(svd).tokens, cat, "svd of the whole sum");
+  ASSERT_EQ(base.size(), cat.size());
+  EXPECT_GT(std::abs(base[0].logprob() - cat[0].logprob()), 1e-3);
+  v1::Recipe ties = RecipeOf({{"read", 1}, {"one", 1}});
+  ties.mutable_ties();
+  EXPECT_TRUE(Generate(ties).status.ok());
+}
+
 TEST_F(MethodsTest, TheServerListsItsMethods) {
   auto stub = v1::AdminService::NewStub(*channel_);
   grpc::ClientContext context;
