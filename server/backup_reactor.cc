@@ -15,12 +15,13 @@ BackupReactor::BackupReactor(grpc::CallbackServerContext* context,
     : registry_(registry),
       pool_(pool),
       metrics_(metrics),
-      guard_(idle->Add([context] { context->TryCancel(); })) {
+      guard_(idle->Add(
+          [context](const absl::Status& /*why*/) { context->TryCancel(); })) {
+  guard_->Heard(0);
   Run(&BackupReactor::Begin);
 }
 
 void BackupReactor::Run(void (BackupReactor::*step)()) {
-  guard_->Touch();
   if (!pool_->Run([this, step] { (this->*step)(); })) {
     End(absl::ResourceExhaustedError("too many calls wait; retry later"));
   }
@@ -42,7 +43,7 @@ void BackupReactor::SendPart() {
     End(status);
     return;
   }
-  guard_->Touch();
+  guard_->Wait();
   StartWrite(&message_);
 }
 
@@ -71,7 +72,9 @@ absl::Status BackupReactor::NextPart() {
 }
 
 void BackupReactor::OnWriteDone(bool ok) {
-  Run(!ok                  ? &BackupReactor::Abandon
+  // What was written is what the client took; after a cut, nothing goes on.
+  const bool heard = guard_->Heard(message_.ByteSizeLong());
+  Run(!ok || !heard        ? &BackupReactor::Abandon
       : message_.has_end() ? &BackupReactor::Complete
                            : &BackupReactor::SendPart);
 }
