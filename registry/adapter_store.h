@@ -76,9 +76,8 @@ struct AdapterRecord {
 Digest ContentDigest(absl::string_view canonical_config,
                      const Digest& safetensors_sha256);
 
-// While a BlobPin lives, the blob that it names stays readable by OpenBlob(),
-// even after Delete() has removed its last name. It may outlive neither the
-// store nor a crash. Releasing it never blocks on the disk.
+// While a BlobPin lives, its blob stays readable by OpenBlob(), even after its
+// last name is deleted. The store outlives it. Releasing it never blocks.
 class BlobPin {
  public:
   virtual ~BlobPin() = default;
