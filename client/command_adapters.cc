@@ -77,7 +77,8 @@ absl::StatusOr<google::protobuf::Timestamp> ParseDay(const std::string& option,
   return out;
 }
 
-absl::Status FillFilter(const ListOptions& options, v1::AdapterFilter& filter) {
+absl::Status FillFilter(const ListAdaptersOptions& options,
+                        v1::AdapterFilter& filter) {
   filter.set_min_rank(options.min_rank);
   filter.set_max_rank(options.max_rank);
   filter.set_min_size_bytes(options.min_bytes);
@@ -99,8 +100,8 @@ absl::Status FillFilter(const ListOptions& options, v1::AdapterFilter& filter) {
 
 }  // namespace
 
-absl::Status RunList(const ListOptions& options, const Connection& connection,
-                     Terminal& terminal) {
+absl::Status RunList(const ListAdaptersOptions& options,
+                     const Connection& connection, Terminal& terminal) {
   v1::ListAdaptersRequest request;
   request.set_page_size(kPageSize);
   request.set_name_prefix(options.prefix);

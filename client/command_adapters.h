@@ -14,7 +14,7 @@
 
 namespace stockpot {
 
-struct ListOptions {
+struct ListAdaptersOptions {
   std::string prefix;
   std::vector<std::string> labels;  // "key=value"; all must match.
   bool all_versions = false;
@@ -54,8 +54,8 @@ struct AliasOptions {
   bool remove = false;  // `version` is not used then.
 };
 
-absl::Status RunList(const ListOptions& options, const Connection& connection,
-                     Terminal& terminal);
+absl::Status RunList(const ListAdaptersOptions& options,
+                     const Connection& connection, Terminal& terminal);
 absl::Status RunShow(const ShowOptions& options, const Connection& connection,
                      Terminal& terminal);
 // Asks on the terminal unless `yes`; Cancelled if the answer is not yes.

@@ -105,7 +105,7 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
       ->group("Recipe");
 }
 
-void AddFilterOptions(CLI::App* command, ListOptions& options) {
+void AddFilterOptions(CLI::App* command, ListAdaptersOptions& options) {
   const std::string group = "Only those";
   command->add_option("--min-rank", options.min_rank, "Of at least this rank")
       ->group(group);
@@ -133,7 +133,7 @@ void AddFilterOptions(CLI::App* command, ListOptions& options) {
 }
 
 void AddReadCommands(CLI::App& app, Arguments& arguments) {
-  auto list = std::make_shared<ListOptions>();
+  auto list = std::make_shared<ListAdaptersOptions>();
   CLI::App* command = AddCommand(
       app, arguments, "list", "List the adapters",
       "  stockpot list --prefix fa --label team=demo --all-versions\n"
