@@ -41,6 +41,9 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   void OnCancel() override;
   void OnDone() override;
 
+  // Whether the client has cancelled.
+  bool IsCancelled() ABSL_LOCKS_EXCLUDED(mu_);
+
   // From the sink, on an engine thread.
   bool Enqueue(v1::GenerateResponse response);
   void End(const absl::Status& status);

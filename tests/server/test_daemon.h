@@ -4,10 +4,13 @@
 #ifndef STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 #define STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include <grpcpp/grpcpp.h>
 
 #include "proto/stockpot/v1/admin.grpc.pb.h"
@@ -47,6 +50,27 @@ class FakeAdapterSource : public AdapterSource {
   const size_t num_modules_;
 };
 
+// Merges nothing: returns when it is stopped.
+class EndlessMerger : public AdapterMerger {
+ public:
+  absl::StatusOr<int64_t> MergedBytes(
+      const Recipe&,
+      absl::Span<const std::shared_ptr<const Adapter>>) override {
+    return 1;
+  }
+  absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
+      const Recipe&, absl::Span<const std::shared_ptr<const Adapter>>,
+      const StopCheck& stopped) override {
+    started = true;
+    while (!stopped()) absl::SleepFor(absl::Milliseconds(1));
+    ++stops;
+    return absl::CancelledError("stopped");
+  }
+
+  std::atomic<bool> started = false;
+  std::atomic<int> stops = 0;
+};
+
 // Writes a composition's digest as the whole file, in pieces.
 class FakeExporter : public RecipeExporter {
  public:
@@ -69,6 +93,7 @@ class TestDaemon {
     return serving_.model.modules;
   }
   Engine& engine() { return *engine_; }
+  EndlessMerger& merger() { return merger_; }
 
   // A request that continues the letters of `prompt`.
   static v1::GenerateRequest Letters(const std::string& prompt,
@@ -98,6 +123,7 @@ class TestDaemon {
   std::unique_ptr<RocksStore> store_;
   Serving serving_;
   std::unique_ptr<FakeAdapterSource> source_;
+  EndlessMerger merger_;
   std::unique_ptr<Composer> composer_;
   FakeExporter exporter_;
   PinnedRecipes pinned_;
