@@ -11,6 +11,7 @@
 #ifndef STOCKPOT_BASE_CHARGED_CACHE_H_
 #define STOCKPOT_BASE_CHARGED_CACHE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -20,9 +21,13 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 #include "base/mutex.h"
+#include "base/status_macros.h"
+#include "base/stop_check.h"
 
 namespace stockpot {
 
@@ -63,15 +68,25 @@ class ChargedCache {
   ChargedCache& operator=(const ChargedCache&) = delete;
 
   // Returns the value for `key`, building it if absent. Sets `*hit`, if given,
-  // to whether no build was needed.
+  // to whether it was there already: neither built now nor waited for.
   //
   // Concurrent callers with an equal key share one build and its status. A
   // failed build is not remembered: the next call builds again. The result
   // stays valid while the caller holds it.
-  absl::StatusOr<std::shared_ptr<const V>> GetOrBuild(const K& key,
-                                                      const Builder& build,
-                                                      bool* hit = nullptr)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  //
+  // `stopped` says that this caller does not want the value any more. Waiting
+  // for the build of another then ends with Cancelled, within kStopPoll; a
+  // build of its own goes on for as long as it is Wanted(). Called with a lock
+  // held: it must not use the cache.
+  absl::StatusOr<std::shared_ptr<const V>> GetOrBuild(
+      const K& key, const Builder& build, bool* hit = nullptr,
+      const StopCheck& stopped = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // False once every caller that waits for the build of `key`, the one that
+  // runs it included, is stopped. The build may then fail: nobody who wants the
+  // value sees its status, and who comes meanwhile builds again.
+  // REQUIRES: called by the builder of `key`.
+  bool Wanted(const K& key) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Sets `charge` aside for the build of `key` and evicts what is in its way,
   // so that values that run, values being built and this one fit together.
@@ -88,11 +103,14 @@ class ChargedCache {
   std::vector<CacheEntry<K>> Entries() const ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t capacity() const { return capacity_; }
+  static constexpr absl::Duration kStopPoll = absl::Milliseconds(20);
 
  private:
   // One build in flight; waiters hold a reference until `done`.
   struct Flight {
     bool done = false;
+    bool abandoned = false;  // Its builder was told that nobody wants it.
+    std::vector<const StopCheck*> callers;  // Who builds and who waits.
     int64_t reserved = 0;
     absl::StatusOr<std::shared_ptr<const V>> result =
         absl::UnknownError("not built");
@@ -108,6 +126,9 @@ class ChargedCache {
   static bool IsHeld(const Entry& entry) {
     return entry.built.value.use_count() > 1;
   }
+  // Waits for the end of another's build. Errors: Cancelled by `stopped`.
+  absl::Status WaitFor(Flight& flight, const StopCheck& stopped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t PinnedCharge() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -133,35 +154,37 @@ class ChargedCache {
 
 template <typename K, typename V>
 absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
-    const K& key, const Builder& build, bool* hit) {
+    const K& key, const Builder& build, bool* hit, const StopCheck& stopped) {
+  bool ignored = false;
+  bool& is_hit = hit == nullptr ? ignored : *hit;
+  is_hit = true;
   std::shared_ptr<Flight> flight;
   {
     MutexLock lock(&mu_);
-    if (hit != nullptr) {
-      *hit = true;
-    }
-    if (auto it = index_.find(key); it != index_.end()) {
-      ++hits_;
-      entries_.splice(entries_.begin(), entries_, it->second);
-      std::shared_ptr<const V> value = it->second->built.value;
-      Evict();  // What was held when it did not fit may be free by now.
-      return value;
-    }
-    auto [it, is_builder] = flights_.try_emplace(key, nullptr);
-    if (!is_builder) {
-      ++hits_;
-      flight = it->second;
-      while (!flight->done) {
-        flight_done_.Wait(&mu_);
+    while (flight == nullptr) {
+      if (auto it = index_.find(key); it != index_.end()) {
+        ++hits_;
+        entries_.splice(entries_.begin(), entries_, it->second);
+        std::shared_ptr<const V> value = it->second->built.value;
+        Evict();  // What was held when it did not fit may be free by now.
+        return value;
       }
-      return flight->result;
+      is_hit = false;
+      auto [it, is_builder] = flights_.try_emplace(key, nullptr);
+      if (is_builder) {
+        ++misses_;
+        flight = it->second = std::make_shared<Flight>();
+        flight->callers.push_back(&stopped);
+        break;
+      }
+      const std::shared_ptr<Flight> other = it->second;
+      const bool joins = !other->abandoned;
+      hits_ += joins ? 1 : 0;
+      RETURN_IF_ERROR(WaitFor(*other, stopped));
+      if (joins) {
+        return other->result;
+      }
     }
-    ++misses_;
-    it->second = std::make_shared<Flight>();
-    flight = it->second;
-  }
-  if (hit != nullptr) {
-    *hit = false;
   }
   absl::StatusOr<Built> built = build();
   MutexLock lock(&mu_);
@@ -170,8 +193,7 @@ absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
   flight->done = true;
   flight_done_.SignalAll();
   if (!built.ok()) {
-    flight->result = built.status();
-    return flight->result;
+    return flight->result = built.status();
   }
   flight->result = built->value;
   total_ += built->charge;
@@ -179,6 +201,34 @@ absl::StatusOr<std::shared_ptr<const V>> ChargedCache<K, V>::GetOrBuild(
   index_[key] = entries_.begin();
   Evict();
   return flight->result;
+}
+
+template <typename K, typename V>
+absl::Status ChargedCache<K, V>::WaitFor(Flight& flight,
+                                         const StopCheck& stopped) {
+  flight.callers.push_back(&stopped);
+  bool gives_up = false;
+  while (!flight.done && !gives_up) {
+    flight_done_.WaitFor(&mu_, stopped == nullptr ? absl::Hours(1) : kStopPoll);
+    gives_up = IsStopped(stopped);
+  }
+  flight.callers.erase(
+      std::find(flight.callers.begin(), flight.callers.end(), &stopped));
+  return gives_up ? absl::CancelledError(
+                        "the call ended while it waited for its recipe")
+                  : absl::OkStatus();
+}
+
+template <typename K, typename V>
+bool ChargedCache<K, V>::Wanted(const K& key) {
+  MutexLock lock(&mu_);
+  Flight& flight = *flights_.at(key);
+  // For good: who comes after the builder was told does not join.
+  flight.abandoned =
+      flight.abandoned ||
+      std::all_of(flight.callers.begin(), flight.callers.end(),
+                  [](const StopCheck* stopped) { return IsStopped(*stopped); });
+  return !flight.abandoned;
 }
 
 template <typename K, typename V>
@@ -224,14 +274,13 @@ void ChargedCache<K, V>::Evict() {
 template <typename K, typename V>
 CacheStats ChargedCache<K, V>::Stats() const {
   MutexLock lock(&mu_);
-  CacheStats stats{.hits = hits_,
-                   .misses = misses_,
-                   .evictions = evictions_,
-                   .entries = static_cast<int64_t>(entries_.size()),
-                   .charge = total_,
-                   .pinned_charge = PinnedCharge(),
-                   .reserved = reserved_};
-  return stats;
+  return {.hits = hits_,
+          .misses = misses_,
+          .evictions = evictions_,
+          .entries = static_cast<int64_t>(entries_.size()),
+          .charge = total_,
+          .pinned_charge = PinnedCharge(),
+          .reserved = reserved_};
 }
 
 template <typename K, typename V>

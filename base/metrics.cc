@@ -38,11 +38,29 @@ Buckets ShortBuckets() {
   return {0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001,
           0.002,   0.005,   0.01,    0.05,   0.1,    1.0};
 }
-Buckets BuildBuckets() {
-  return {0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0};
+// From coefficients in memory to a delta-space merge of a large model.
+Buckets ReadyBuckets() {
+  return {0.00001, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05,
+          0.1,     0.5,    1.0,    5.0,   15.0,  60.0, 240.0};
+}
+
+prometheus::Labels LabelOf(Temperature temperature) {
+  return {{"temperature", std::string(TemperatureName(temperature))}};
 }
 
 }  // namespace
+
+absl::string_view TemperatureName(Temperature temperature) {
+  switch (temperature) {
+    case Temperature::kHot:
+      return "hot";
+    case Temperature::kWarm:
+      return "warm";
+    case Temperature::kCold:
+      break;
+  }
+  return "cold";
+}
 
 struct Metrics::Families {
   prometheus::Registry registry;
@@ -74,6 +92,27 @@ struct Metrics::Families {
                 .Register(registry)
                 .Add({}, buckets);
   }
+  // One series for each label of the temperatures given.
+  std::array<Counter, 2> NewMisses(const std::string& name,
+                                   const std::string& help) {
+    auto& family = prometheus::BuildCounter()
+                       .Name("stockpot_" + name)
+                       .Help(help)
+                       .Register(registry);
+    return {Counter(&family.Add(LabelOf(Temperature::kWarm))),
+            Counter(&family.Add(LabelOf(Temperature::kCold)))};
+  }
+  std::array<Histogram, 3> NewTimes(const std::string& name,
+                                    const std::string& help,
+                                    const Buckets& buckets) {
+    auto& family = prometheus::BuildHistogram()
+                       .Name("stockpot_" + name)
+                       .Help(help)
+                       .Register(registry);
+    return {Histogram(&family.Add(LabelOf(Temperature::kHot), buckets)),
+            Histogram(&family.Add(LabelOf(Temperature::kWarm), buckets)),
+            Histogram(&family.Add(LabelOf(Temperature::kCold), buckets))};
+  }
 };
 
 Metrics::Metrics()
@@ -83,12 +122,6 @@ Metrics::Metrics()
       generated_tokens(
           families_->NewCounter("generated_tokens_total", "Tokens sampled.")),
       steps(families_->NewCounter("engine_steps_total", "Model steps run.")),
-      composition_hits(
-          families_->NewCounter("composition_cache_hits_total",
-                                "Calls whose composition was in the cache.")),
-      composition_misses(
-          families_->NewCounter("composition_cache_misses_total",
-                                "Calls whose composition had to be built.")),
       composition_evictions(families_->NewCounter(
           "composition_cache_evictions_total",
           "Compositions dropped to stay within the cache's bound.")),
@@ -147,9 +180,17 @@ Metrics::Metrics()
       step_overhead(families_->NewHistogram(
           "engine_step_overhead_seconds",
           "A step's time outside the forward pass.", ShortBuckets())),
-      composition_build_time(families_->NewHistogram(
-          "composition_build_seconds", "Building a missing composition.",
-          BuildBuckets())) {
+      composition_hits_(
+          families_->NewCounter("composition_cache_hits_total",
+                                "Calls whose composition was in the cache.")),
+      composition_misses_(families_->NewMisses(
+          "composition_cache_misses_total",
+          "Calls whose composition had to be built, from adapters in memory "
+          "(warm) or not (cold).")),
+      composition_times_(families_->NewTimes(
+          "composition_ready_seconds",
+          "Making a composition ready, by what was in memory.",
+          ReadyBuckets())) {
   families_->requests = &prometheus::BuildCounter()
                              .Name("stockpot_requests_total")
                              .Help("Ended calls by method and status code.")
@@ -169,6 +210,12 @@ void Metrics::CountRequest(absl::string_view method, absl::StatusCode code) {
       ->Add({{"method", std::string(method)},
              {"code", absl::StatusCodeToString(code)}})
       .Increment();
+}
+
+void Metrics::CountComposition(Temperature temperature, absl::Duration time) {
+  const auto index = static_cast<size_t>(temperature);
+  (index == 0 ? composition_hits_ : composition_misses_[index - 1]).Add();
+  composition_times_[index].Observe(time);
 }
 
 void Metrics::SetRefresh(std::function<void()> refresh) {

@@ -7,6 +7,7 @@
 #ifndef STOCKPOT_BASE_METRICS_H_
 #define STOCKPOT_BASE_METRICS_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -53,6 +54,15 @@ class Histogram {
   prometheus::Histogram* histogram_;
 };
 
+// What of a composition was in memory when a call asked for it.
+enum class Temperature : uint8_t {
+  kHot,   // All of it.
+  kWarm,  // Its adapters: it was mixed or merged, or that was waited for.
+  kCold,  // Not all adapters: the registry was read.
+};
+// "hot", "warm", "cold"
+absl::string_view TemperatureName(Temperature temperature);
+
 class Metrics {
  public:
   Metrics();
@@ -63,6 +73,9 @@ class Metrics {
   // Ended calls of `method` ("Generate", ...; the caller passes only names of
   // the service definition) by status code.
   void CountRequest(absl::string_view method, absl::StatusCode code);
+
+  // A composition that took `time` to be ready.
+  void CountComposition(Temperature temperature, absl::Duration time);
 
   // Called at the start of each scrape, to set gauges whose value lives
   // elsewhere. REQUIRES: set before the first Scrape().
@@ -79,8 +92,6 @@ class Metrics {
   Counter prompt_tokens;
   Counter generated_tokens;
   Counter steps;
-  Counter composition_hits;
-  Counter composition_misses;
   Counter composition_evictions;
   Counter upload_bytes;
   Counter registry_checked_bytes;
@@ -105,7 +116,11 @@ class Metrics {
   Histogram queue_time;
   Histogram step_time;
   Histogram step_overhead;  // A step's time outside the forward pass.
-  Histogram composition_build_time;
+
+ private:
+  Counter composition_hits_;
+  std::array<Counter, 2> composition_misses_;   // Warm, cold.
+  std::array<Histogram, 3> composition_times_;  // By Temperature.
 };
 
 }  // namespace stockpot

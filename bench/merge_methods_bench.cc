@@ -89,6 +89,7 @@ std::vector<Method> Methods() {
   const MergeOptions ties = {.method = MergeMethod::kTies, .density = 0.3f};
   MergeOptions in_factors = ties;
   in_factors.space = MergeSpace::kFactors;
+  in_factors.density = 0.5f;  // As merge_methods_peer.py asks of PEFT.
   MergeOptions in_core = ties;
   in_core.space = MergeSpace::kCore;
   MergeOptions dare = ties;
@@ -96,6 +97,7 @@ std::vector<Method> Methods() {
   MergeOptions della = ties;
   della.method = MergeMethod::kDella;
   return {
+      Entrywise("linear", {.method = MergeMethod::kLinear}),
       Entrywise("ties-factors", in_factors),
       Entrywise("ties-core", in_core),
       Entrywise("ties-delta", ties),

@@ -167,6 +167,10 @@ void Engine::PrepareLoop() {
     } else {
       absl::StatusOr<PreparedCall> prepared = call->prepare();
       call->status = prepared.status();
+      if (absl::IsCancelled(call->status) && absl::Now() > call->deadline) {
+        // Preparation gave up because of it.
+        call->status = absl::DeadlineExceededError("the call waited too long");
+      }
       if (prepared.ok()) {
         call->prepared = *std::move(prepared);
       }

@@ -30,7 +30,7 @@ namespace stockpot {
 class AdapterConfig {
  public:
   static constexpr size_t kMaxFileBytes = 256 << 10;
-  static constexpr int64_t kMaxRank = 256;
+  static constexpr int64_t kMaxRank = 512;  // What merges give, and exports.
   static constexpr double kMaxScaling = 1e4;
   static constexpr double kMaxAlpha = 1e8;
 

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
+#include "base/stop_check.h"
 #include "merge/adapter.h"
 #include "merge/recipe.h"
 
@@ -31,13 +32,16 @@ class AdapterMerger {
 
   // One adapter that is the recipe: its digest is the recipe's, its scaling 1
   // in the modules that it adapts. `adapters` are the recipe's, in its order.
-  // Takes from milliseconds to minutes; see docs/composition.md.
+  // Takes from milliseconds to minutes; see docs/composition.md. `stopped` is
+  // asked before each module, and in long ones every few milliseconds.
   //
   // Errors: those of MergedBytes(); FailedPrecondition if the result is not
-  // finite; ResourceExhausted (memory), Internal (libtorch).
+  // finite; ResourceExhausted (memory), Internal (libtorch); Cancelled once
+  // stopped.
   virtual absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
       const Recipe& recipe,
-      absl::Span<const std::shared_ptr<const Adapter>> adapters) = 0;
+      absl::Span<const std::shared_ptr<const Adapter>> adapters,
+      const StopCheck& stopped) = 0;
 };
 
 }  // namespace stockpot

@@ -42,7 +42,7 @@ absl::Status Composer::Reserve(const Digest& key, int64_t bytes) {
 }
 
 absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
-    const Digest& digest, bool* hit) {
+    const Digest& digest, bool* hit, const StopCheck& stopped) {
   return adapters_.GetOrBuild(
       digest,
       [&]() -> absl::StatusOr<ChargedCache<Digest, Adapter>::Built> {
@@ -53,17 +53,17 @@ absl::StatusOr<std::shared_ptr<const Adapter>> Composer::GetAdapter(
         const int64_t charge = adapter->bytes;
         return ChargedCache<Digest, Adapter>::Built{std::move(adapter), charge};
       },
-      hit);
+      hit, stopped);
 }
 
 absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
-    const Recipe& recipe, bool* hit) {
+    const Recipe& recipe, bool* hit, const StopCheck& stopped) {
   AdapterList adapters;
   std::vector<ComposedSkill> skills;
   for (const RecipeSkill& skill : recipe.skills()) {
     bool hit_one = false;
     ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
-                     GetAdapter(skill.adapter, &hit_one));
+                     GetAdapter(skill.adapter, &hit_one, stopped));
     *hit = *hit && hit_one;
     adapters.push_back(std::move(adapter));
     skills.push_back({.adapter = adapters.back()});
@@ -73,10 +73,12 @@ absl::StatusOr<Composer::AdapterList> Composer::GetAdapters(
 }
 
 absl::StatusOr<std::shared_ptr<const Composition>> Composer::Mix(
-    const Recipe& recipe, bool* hit) {
+    const Recipe& recipe, const StopCheck& stopped, Temperature* temperature) {
   auto composition = std::make_shared<Composition>();
   composition->recipe = recipe.digest();
-  ASSIGN_OR_RETURN(const AdapterList adapters, GetAdapters(recipe, hit));
+  bool in_memory = true;
+  ASSIGN_OR_RETURN(const AdapterList adapters,
+                   GetAdapters(recipe, &in_memory, stopped));
   bool hit_mix = false;
   ASSIGN_OR_RETURN(
       composition->mix,
@@ -92,7 +94,9 @@ absl::StatusOr<std::shared_ptr<const Composition>> Composer::Mix(
                 bytes};
           },
           &hit_mix));
-  *hit = *hit && hit_mix;
+  *temperature = !in_memory ? Temperature::kCold
+                 : hit_mix  ? Temperature::kHot
+                            : Temperature::kWarm;
   const MixingCoefficients& mix = *composition->mix;
   for (size_t i = 0; i < adapters.size(); ++i) {
     composition->skills.push_back(
@@ -104,25 +108,35 @@ absl::StatusOr<std::shared_ptr<const Composition>> Composer::Mix(
 }
 
 absl::StatusOr<std::shared_ptr<const Composition>> Composer::Derive(
-    const Recipe& recipe, bool* hit) {
+    const Recipe& recipe, const StopCheck& stopped, Temperature* temperature) {
   if (merger_ == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("recipe.method \"", MethodName(recipe.options().method),
                      "\" is not built yet in this daemon"));
   }
+  bool in_memory = true;
   const auto merge =
       [&]() -> absl::StatusOr<ChargedCache<Digest, Adapter>::Built> {
-    bool ignored = true;
-    ASSIGN_OR_RETURN(const AdapterList skills, GetAdapters(recipe, &ignored));
+    const Digest& key = recipe.digest();
+    // Others may want the merge when this call does not: only they all stop it.
+    // Not while waiting for skills, where it would use the cache with its lock
+    // held.
+    ASSIGN_OR_RETURN(const AdapterList skills,
+                     GetAdapters(recipe, &in_memory, /*stopped=*/nullptr));
     ASSIGN_OR_RETURN(const int64_t bytes, merger_->MergedBytes(recipe, skills));
-    RETURN_IF_ERROR(Reserve(recipe.digest(), bytes));
-    ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
-                     merger_->Merge(recipe, skills));
+    RETURN_IF_ERROR(Reserve(key, bytes));
+    ASSIGN_OR_RETURN(
+        std::shared_ptr<const Adapter> adapter,
+        merger_->Merge(recipe, skills, [&] { return !adapters_.Wanted(key); }));
     const int64_t charge = adapter->bytes;
     return ChargedCache<Digest, Adapter>::Built{std::move(adapter), charge};
   };
+  bool hit = false;
   ASSIGN_OR_RETURN(std::shared_ptr<const Adapter> adapter,
-                   adapters_.GetOrBuild(recipe.digest(), merge, hit));
+                   adapters_.GetOrBuild(recipe.digest(), merge, &hit, stopped));
+  *temperature = hit         ? Temperature::kHot
+                 : in_memory ? Temperature::kWarm
+                             : Temperature::kCold;
   auto mix = std::make_shared<MixingCoefficients>();
   mix->by_skill.push_back(adapter->scales);
   auto composition = std::make_shared<Composition>();
@@ -133,21 +147,20 @@ absl::StatusOr<std::shared_ptr<const Composition>> Composer::Derive(
   return composition;
 }
 
-absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe) {
+absl::StatusOr<Composer::Result> Composer::Compose(const Recipe& recipe,
+                                                   const StopCheck& stopped) {
   Result result;
   if (recipe.is_base()) {
     return result;
   }
   const absl::Time start = absl::Now();
-  ASSIGN_OR_RETURN(result.composition, IsDerived(recipe.options())
-                                           ? Derive(recipe, &result.hit)
-                                           : Mix(recipe, &result.hit));
+  ASSIGN_OR_RETURN(result.composition,
+                   IsDerived(recipe.options())
+                       ? Derive(recipe, stopped, &result.temperature)
+                       : Mix(recipe, stopped, &result.temperature));
+  result.hit = result.temperature == Temperature::kHot;
   if (metrics_ != nullptr) {
-    (result.hit ? metrics_->composition_hits : metrics_->composition_misses)
-        .Add();
-    if (!result.hit) {
-      metrics_->composition_build_time.Observe(absl::Now() - start);
-    }
+    metrics_->CountComposition(result.temperature, absl::Now() - start);
   }
   return result;
 }

@@ -21,6 +21,7 @@
 #include "base/charged_cache.h"
 #include "base/digest.h"
 #include "base/metrics.h"
+#include "base/stop_check.h"
 #include "formats/adapter_layout.h"
 #include "merge/adapter.h"
 #include "merge/adapter_merger.h"
@@ -47,17 +48,23 @@ class Composer {
 
   struct Result {
     std::shared_ptr<const Composition> composition;  // Null: the base model.
-    bool hit = true;  // Nothing had to be loaded or built.
+    bool hit = true;  // Nothing had to be loaded or built: hot.
+    Temperature temperature = Temperature::kHot;
   };
 
   // Thread-safe. Concurrent calls load an adapter and build a recipe once.
   // Blocks for storage and for merging, so it is not for gRPC reactions.
   //
+  // `stopped` says that the call has ended: it then waits no longer for others,
+  // and a merge that nobody else waits for stops (AdapterMerger::Merge()). An
+  // adapter that is being loaded is loaded to its end.
+  //
   // Errors: those of AdapterSource::Load(), MixingOf() and
   // AdapterMerger::Merge(); ResourceExhausted when the adapters of running
   // calls leave no room; FailedPrecondition when an adapter is larger than the
-  // cache. Nothing of a failed build is kept.
-  absl::StatusOr<Result> Compose(const Recipe& recipe);
+  // cache; Cancelled once stopped. Nothing of a failed build is kept.
+  absl::StatusOr<Result> Compose(const Recipe& recipe,
+                                 const StopCheck& stopped = nullptr);
 
   // What is in memory: adapters by digest, those derived from a recipe by the
   // recipe's; coefficients by recipe.
@@ -75,16 +82,17 @@ class Composer {
   using AdapterList = std::vector<std::shared_ptr<const Adapter>>;
 
   absl::StatusOr<std::shared_ptr<const Adapter>> GetAdapter(
-      const Digest& digest, bool* hit);
+      const Digest& digest, bool* hit, const StopCheck& stopped);
   // The recipe's, in its order. Clears `*hit` if one had to be loaded.
-  absl::StatusOr<AdapterList> GetAdapters(const Recipe& recipe, bool* hit);
+  absl::StatusOr<AdapterList> GetAdapters(const Recipe& recipe, bool* hit,
+                                          const StopCheck& stopped);
   // Makes room for the build of `key`.
   absl::Status Reserve(const Digest& key, int64_t bytes);
 
-  absl::StatusOr<std::shared_ptr<const Composition>> Mix(const Recipe& recipe,
-                                                         bool* hit);
+  absl::StatusOr<std::shared_ptr<const Composition>> Mix(
+      const Recipe& recipe, const StopCheck& stopped, Temperature* temperature);
   absl::StatusOr<std::shared_ptr<const Composition>> Derive(
-      const Recipe& recipe, bool* hit);
+      const Recipe& recipe, const StopCheck& stopped, Temperature* temperature);
 
   AdapterSource* const source_;
   AdapterMerger* const merger_;

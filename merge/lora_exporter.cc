@@ -10,9 +10,11 @@
 
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "formats/adapter_config.h"
 #include "formats/lora_config_writer.h"
 #include "formats/safetensors_writer.h"
 #include "merge/adapter_factors.h"
+#include "merge/merge_options.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
 
@@ -21,6 +23,9 @@ namespace stockpot {
 namespace {
 
 constexpr size_t kChunkBytes = size_t{1} << 20;
+
+// Else a merged recipe could be exported and not be registered again.
+static_assert(int64_t{MergeOptions::kMaxRank} <= AdapterConfig::kMaxRank);
 
 // One skill's factors in one module, and its shares.
 struct Part {

@@ -52,7 +52,8 @@ EntryRule InnerRule(MergeOptions options, uint64_t stream) {
 }
 
 LowRank MergeEntrywise(absl::Span<const MergeTerm> terms, int64_t rank,
-                       const MergeOptions& options, uint64_t stream) {
+                       const MergeOptions& options, uint64_t stream,
+                       const StopCheck& stopped) {
   switch (options.space) {
     case MergeSpace::kFactors:
       return MergeFactors(terms, options, stream);
@@ -61,11 +62,12 @@ LowRank MergeEntrywise(absl::Span<const MergeTerm> terms, int64_t rank,
     case MergeSpace::kDelta:
       break;
   }
-  return MergeDeltas(terms, rank, options, stream);
+  return MergeDeltas(terms, rank, options, stream, kKeptEntries, stopped);
 }
 
 LowRank Merge(absl::Span<const MergeTerm> terms, int64_t rank,
-              const MergeOptions& options, uint64_t stream) {
+              const MergeOptions& options, uint64_t stream,
+              const StopCheck& stopped) {
   switch (options.method) {
     case MergeMethod::kCat:
       return Concatenate(terms);
@@ -90,7 +92,22 @@ LowRank Merge(absl::Span<const MergeTerm> terms, int64_t rank,
     case MergeMethod::kBreadcrumbs:
       break;
   }
-  return MergeEntrywise(terms, rank, options, stream);
+  return MergeEntrywise(terms, rank, options, stream, stopped);
+}
+
+// Calibrated first and rescaled after with options.pico.
+LowRank MergeCalibrated(absl::Span<const MergeTerm> terms, int64_t rank,
+                        const MergeOptions& options, uint64_t stream,
+                        const StopCheck& stopped) {
+  if (!options.pico) {
+    return Merge(terms, rank, options, stream, stopped);
+  }
+  return Rescaled(Merge(CalibratedTerms(terms), rank, options, stream, stopped),
+                  terms);
+}
+
+absl::Status Stopped() {
+  return absl::CancelledError("nobody waits for the merged recipe any more");
 }
 
 }  // namespace
@@ -110,9 +127,12 @@ int64_t MergedRank(const MergeOptions& options, absl::Span<const int64_t> ranks,
 
 absl::StatusOr<LowRank> MergeModule(absl::Span<const MergeTerm> terms,
                                     const MergeOptions& options,
-                                    uint64_t stream) {
+                                    uint64_t stream, const StopCheck& stopped) {
   RETURN_IF_ERROR(CheckMergeOptions(options));
   RETURN_IF_ERROR(CheckTerms(terms, options));
+  if (IsStopped(stopped)) {
+    return Stopped();
+  }
   std::vector<int64_t> ranks;
   for (const MergeTerm& term : terms) {
     ranks.push_back(term.a.size(0));
@@ -120,11 +140,10 @@ absl::StatusOr<LowRank> MergeModule(absl::Span<const MergeTerm> terms,
   const int64_t rank =
       MergedRank(options, ranks, terms[0].a.size(1), terms[0].b.size(0));
   LowRank merged;
-  if (options.pico) {
-    merged =
-        Rescaled(Merge(CalibratedTerms(terms), rank, options, stream), terms);
-  } else {
-    merged = Merge(terms, rank, options, stream);
+  try {
+    merged = MergeCalibrated(terms, rank, options, stream, stopped);
+  } catch (const MergeStopped&) {
+    return Stopped();
   }
   if (options.lambda != 1) {
     merged.b = merged.b.mul(options.lambda);

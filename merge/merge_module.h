@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
+#include "base/stop_check.h"
 #include "merge/merge_options.h"
 #include "merge/methods/low_rank.h"
 
@@ -24,11 +25,13 @@ int64_t MergedRank(const MergeOptions& options, absl::Span<const int64_t> ranks,
 //
 // Errors: InvalidArgument from CheckMergeOptions(); FailedPrecondition if the
 // method needs equal ranks, or for lorahub equal scales, and the terms have
-// others. Throws c10::Error only when libtorch does.
+// others; Cancelled once `stopped`, which is asked at the start and for every
+// block of rows in the delta space. Throws c10::Error only when libtorch does.
 // REQUIRES: at least one term, all of one shape [out, in], float32 on the CPU.
 absl::StatusOr<LowRank> MergeModule(absl::Span<const MergeTerm> terms,
                                     const MergeOptions& options,
-                                    uint64_t stream);
+                                    uint64_t stream,
+                                    const StopCheck& stopped = nullptr);
 
 }  // namespace stockpot
 

@@ -112,7 +112,7 @@ absl::StatusOr<int64_t> RecipeMerger::MergedBytes(const Recipe& recipe,
 }
 
 absl::StatusOr<std::shared_ptr<const Adapter>> RecipeMerger::Merge(
-    const Recipe& recipe, Adapters adapters) {
+    const Recipe& recipe, Adapters adapters, const StopCheck& stopped) {
   RETURN_IF_ERROR(MergedBytes(recipe, adapters).status());
   const std::vector<BaseModule>& modules = model_->modules();
   const LoadOptions& load = model_->options();
@@ -129,7 +129,7 @@ absl::StatusOr<std::shared_ptr<const Adapter>> RecipeMerger::Merge(
         continue;
       }
       const absl::StatusOr<LowRank> merged =
-          MergeModule(Widened(terms[m]), recipe.options(), m);
+          MergeModule(Widened(terms[m]), recipe.options(), m, stopped);
       if (!merged.ok()) {
         return InModule(merged.status(), modules[m].path);
       }

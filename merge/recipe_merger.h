@@ -26,7 +26,8 @@ class RecipeMerger : public AdapterMerger {
       absl::Span<const std::shared_ptr<const Adapter>> adapters) override;
   absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
       const Recipe& recipe,
-      absl::Span<const std::shared_ptr<const Adapter>> adapters) override;
+      absl::Span<const std::shared_ptr<const Adapter>> adapters,
+      const StopCheck& stopped) override;
 
  private:
   const BaseModel* const model_;

@@ -35,7 +35,8 @@ absl::StatusOr<AdapterStream> OpenStoredAdapter(const Serving& serving,
 }
 
 absl::StatusOr<AdapterStream> OpenExportedRecipe(
-    const Serving& serving, const v1::ExportRecipeRequest& request) {
+    const Serving& serving, const v1::ExportRecipeRequest& request,
+    const StopCheck& stopped) {
   AdapterStream stream;
   if (!request.name().empty()) {
     RETURN_IF_ERROR(ValidateName(request.name()));
@@ -44,7 +45,7 @@ absl::StatusOr<AdapterStream> OpenExportedRecipe(
   ASSIGN_OR_RETURN(const ResolvedCallRecipe resolved,
                    ResolveChoice(request, serving));
   ASSIGN_OR_RETURN(Composer::Result composed,
-                   serving.composer->Compose(resolved.recipe));
+                   serving.composer->Compose(resolved.recipe, stopped));
   ASSIGN_OR_RETURN(std::shared_ptr<AdapterExport> exported,
                    serving.exporter->Export(std::move(composed.composition)));
   stream.metadata.set_size_bytes(exported->size_bytes());

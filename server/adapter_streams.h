@@ -9,6 +9,7 @@
 
 #include "proto/stockpot/v1/registry.pb.h"
 
+#include "base/stop_check.h"
 #include "server/download_reactor.h"
 #include "server/serving.h"
 
@@ -19,11 +20,13 @@ namespace stockpot {
 absl::StatusOr<AdapterStream> OpenStoredAdapter(const Serving& serving,
                                                 const std::string& adapter);
 
-// A recipe as a PEFT LoRA adapter. Blocks on storage and composes.
+// A recipe as a PEFT LoRA adapter. Blocks on storage and composes. `stopped`:
+// the call has ended.
 // Errors: those of ResolveRecipe(), Composer::Compose() and
 // RecipeExporter::Export(); InvalidArgument for a bad name.
 absl::StatusOr<AdapterStream> OpenExportedRecipe(
-    const Serving& serving, const v1::ExportRecipeRequest& request);
+    const Serving& serving, const v1::ExportRecipeRequest& request,
+    const StopCheck& stopped);
 
 }  // namespace stockpot
 

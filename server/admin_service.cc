@@ -119,7 +119,9 @@ grpc::ServerUnaryReactor* AdminService::WarmRecipe(
     grpc::CallbackServerContext* context, const v1::WarmRecipeRequest* request,
     v1::ResolvedRecipe* response) {
   return Run(context, "WarmRecipe", [=](const Serving& serving) {
-    return stockpot::WarmRecipe(*request, serving, response);
+    return stockpot::WarmRecipe(
+        *request, serving, [context] { return context->IsCancelled(); },
+        response);
   });
 }
 
@@ -127,7 +129,9 @@ grpc::ServerUnaryReactor* AdminService::PinRecipe(
     grpc::CallbackServerContext* context, const v1::PinRecipeRequest* request,
     v1::ResolvedRecipe* response) {
   return Run(context, "PinRecipe", [=](const Serving& serving) {
-    return stockpot::PinRecipe(*request, serving, response);
+    return stockpot::PinRecipe(
+        *request, serving, [context] { return context->IsCancelled(); },
+        response);
   });
 }
 

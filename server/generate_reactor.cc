@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 #include "server/generate_request.h"
@@ -104,10 +105,13 @@ GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
   }
   auto copy = std::make_shared<v1::GenerateRequest>(request);
   const int32_t num_sequences = NumSequences(request);
+  const absl::Time deadline = DeadlineOf(*context);
   PrepareCall prepare =
-      [this, copy = std::move(copy)]() -> absl::StatusOr<PreparedCall> {
-    absl::StatusOr<PreparedGenerate> prepared =
-        PrepareGenerate(*copy, serving_);
+      [this, deadline,
+       copy = std::move(copy)]() -> absl::StatusOr<PreparedCall> {
+    absl::StatusOr<PreparedGenerate> prepared = PrepareGenerate(
+        *copy, serving_,
+        [&] { return IsCancelled() || absl::Now() > deadline; });
     if (!prepared.ok()) {
       return prepared.status();
     }
@@ -117,8 +121,7 @@ GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
   };
   absl::StatusOr<std::shared_ptr<Engine::Ticket>> ticket =
       serving.engine->Submit(std::move(prepare), num_sequences,
-                             std::make_shared<Sink>(this),
-                             DeadlineOf(*context));
+                             std::make_shared<Sink>(this), deadline);
   if (!ticket.ok()) {
     End(ticket.status());
     return;
@@ -132,6 +135,11 @@ GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
   if (cancelled) {
     (*ticket)->Cancel();
   }
+}
+
+bool GenerateReactor::IsCancelled() {
+  MutexLock lock(&mu_);
+  return cancelled_;
 }
 
 bool GenerateReactor::Enqueue(v1::GenerateResponse response) {

@@ -44,6 +44,9 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   void OnCancel() override;
   void OnDone() override;
 
+  // Whether the client has cancelled.
+  bool IsCancelled() ABSL_LOCKS_EXCLUDED(mu_);
+
   // From the sink, on an engine thread.
   bool Enqueue(v1::GenerateResponse response);
   bool Append(v1::GenerateResponse response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

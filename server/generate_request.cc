@@ -205,7 +205,8 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::Prompt& prompt,
 }
 
 absl::StatusOr<PreparedGenerate> PrepareGenerate(
-    const v1::GenerateRequest& request, const Serving& serving) {
+    const v1::GenerateRequest& request, const Serving& serving,
+    const StopCheck& stopped) {
   PreparedGenerate prepared;
   PreparedCall& call = prepared.call;
   ASSIGN_OR_RETURN(call.prompt, PromptIds(request.prompt(), serving));
@@ -240,7 +241,7 @@ absl::StatusOr<PreparedGenerate> PrepareGenerate(
                    ResolveChoice(request, serving));
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(Composer::Result composed,
-                   serving.composer->Compose(resolved.recipe));
+                   serving.composer->Compose(resolved.recipe, stopped));
   call.composition = std::move(composed.composition);
   call.compose_time = composed.hit ? absl::ZeroDuration() : absl::Now() - start;
   prepared.recipe = std::move(resolved.wire);

@@ -11,6 +11,7 @@
 
 #include "proto/stockpot/v1/generation.pb.h"
 
+#include "base/stop_check.h"
 #include "engine/generate_call.h"
 #include "server/serving.h"
 
@@ -30,11 +31,13 @@ struct PreparedGenerate {
   v1::ResolvedRecipe recipe;
 };
 
-// Tokenises, resolves and composes. Blocks. REQUIRES: CheckGenerate() was OK.
+// Tokenises, resolves and composes. Blocks. `stopped`: the call has ended.
+// REQUIRES: CheckGenerate() was OK.
 // Errors: InvalidArgument (a prompt that is empty or too long, ...), and those
 // of ResolveRecipe() and Composer::Compose().
 absl::StatusOr<PreparedGenerate> PrepareGenerate(
-    const v1::GenerateRequest& request, const Serving& serving);
+    const v1::GenerateRequest& request, const Serving& serving,
+    const StopCheck& stopped);
 
 // Ids of a prompt of text or tokens. Errors: InvalidArgument naming the field,
 // Unimplemented for chat.

@@ -353,7 +353,7 @@ grpc::ServerUnaryReactor* RegistryService::DeleteRecipeAlias(
 }
 
 grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
-RegistryService::ExportRecipe(grpc::CallbackServerContext* /*context*/,
+RegistryService::ExportRecipe(grpc::CallbackServerContext* context,
                               const v1::ExportRecipeRequest* request) {
   const Serving* serving = serving_->load();
   if (serving == nullptr) {
@@ -361,10 +361,11 @@ RegistryService::ExportRecipe(grpc::CallbackServerContext* /*context*/,
     return new EndedWriteReactor<v1::DownloadAdapterResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new DownloadReactor("ExportRecipe", metrics_, pool_,
-                             [serving, request = *request] {
-                               return OpenExportedRecipe(*serving, request);
-                             });
+  return new DownloadReactor(
+      "ExportRecipe", metrics_, pool_, [context, serving, request = *request] {
+        return OpenExportedRecipe(*serving, request,
+                                  [=] { return context->IsCancelled(); });
+      });
 }
 
 }  // namespace stockpot

@@ -15,20 +15,22 @@
 namespace stockpot {
 
 absl::Status WarmRecipe(const v1::WarmRecipeRequest& request,
-                        const Serving& serving, v1::ResolvedRecipe* response) {
+                        const Serving& serving, const StopCheck& stopped,
+                        v1::ResolvedRecipe* response) {
   ASSIGN_OR_RETURN(ResolvedCallRecipe resolved,
                    ResolveChoice(request, serving));
-  RETURN_IF_ERROR(serving.composer->Compose(resolved.recipe).status());
+  RETURN_IF_ERROR(serving.composer->Compose(resolved.recipe, stopped).status());
   *response = std::move(resolved.wire);
   return absl::OkStatus();
 }
 
 absl::Status PinRecipe(const v1::PinRecipeRequest& request,
-                       const Serving& serving, v1::ResolvedRecipe* response) {
+                       const Serving& serving, const StopCheck& stopped,
+                       v1::ResolvedRecipe* response) {
   ASSIGN_OR_RETURN(ResolvedCallRecipe resolved,
                    ResolveChoice(request, serving));
   ASSIGN_OR_RETURN(Composer::Result composed,
-                   serving.composer->Compose(resolved.recipe));
+                   serving.composer->Compose(resolved.recipe, stopped));
   RETURN_IF_ERROR(
       serving.pinned->Pin(resolved.wire, std::move(composed.composition)));
   *response = std::move(resolved.wire);

@@ -8,17 +8,21 @@
 
 #include "proto/stockpot/v1/admin.pb.h"
 
+#include "base/stop_check.h"
 #include "server/serving.h"
 
 namespace stockpot {
 
+// `stopped`: the call has ended.
 // Errors: those of ResolveChoice() and Composer::Compose().
 absl::Status WarmRecipe(const v1::WarmRecipeRequest& request,
-                        const Serving& serving, v1::ResolvedRecipe* response);
+                        const Serving& serving, const StopCheck& stopped,
+                        v1::ResolvedRecipe* response);
 
 // Likewise, and those of PinnedRecipes::Pin().
 absl::Status PinRecipe(const v1::PinRecipeRequest& request,
-                       const Serving& serving, v1::ResolvedRecipe* response);
+                       const Serving& serving, const StopCheck& stopped,
+                       v1::ResolvedRecipe* response);
 
 // Errors: InvalidArgument (no digest); NotFound.
 absl::Status UnpinRecipe(const v1::UnpinRecipeRequest& request,

@@ -14,7 +14,9 @@ namespace {
 
 class DeltaRows : public TermRows {
  public:
-  explicit DeltaRows(absl::Span<const MergeTerm> terms) {
+  // `stopped` must outlive this.
+  DeltaRows(absl::Span<const MergeTerm> terms, const StopCheck& stopped)
+      : stopped_(stopped) {
     for (const MergeTerm& term : terms) {
       a_.push_back(term.a);
       scaled_b_.push_back(term.b.mul(term.scale));
@@ -25,10 +27,14 @@ class DeltaRows : public TermRows {
   int64_t rows() const override { return scaled_b_[0].size(0); }
   int64_t cols() const override { return a_[0].size(1); }
   at::Tensor Rows(int64_t term, int64_t first, int64_t count) const override {
+    if (IsStopped(stopped_)) {
+      throw MergeStopped();
+    }
     return scaled_b_[term].narrow(0, first, count).matmul(a_[term]);
   }
 
  private:
+  const StopCheck& stopped_;
   std::vector<at::Tensor> a_;         // [rank, in]
   std::vector<at::Tensor> scaled_b_;  // [out, rank]
 };
@@ -47,8 +53,8 @@ at::Tensor MakeOnce(const RowSource& rows) {
 
 LowRank MergeDeltas(absl::Span<const MergeTerm> terms, int64_t rank,
                     const MergeOptions& options, uint64_t stream,
-                    int64_t kept_entries) {
-  const DeltaRows deltas(terms);
+                    int64_t kept_entries, const StopCheck& stopped) {
+  const DeltaRows deltas(terms, stopped);
   std::vector<double> weights;
   for (const MergeTerm& term : terms) {
     weights.push_back(term.weight);

@@ -205,5 +205,132 @@ TEST(ChargedCacheTest, ReservationsOfManyThreadsNeverPassTheCapacity) {
   EXPECT_EQ(cache.Stats().reserved, 0);
 }
 
+// A caller that can be stopped, and says when it has been asked whether it is:
+// by then it waits.
+struct Caller {
+  std::atomic<bool> is_stopped = false;
+  std::atomic<int> asked = 0;
+  StopCheck check = [this] {
+    ++asked;
+    return is_stopped.load();
+  };
+  void AwaitAsked() const {
+    while (asked == 0) std::this_thread::yield();
+  }
+};
+
+TEST(ChargedCacheTest, AStoppedWaiterLeavesAndTheBuildGoesOn) {
+  Cache cache(1);
+  std::atomic<bool> building = false;
+  std::atomic<bool> may_end = false;
+  std::thread builder([&] {
+    EXPECT_THAT(cache.GetOrBuild("k",
+                                 [&]() -> absl::StatusOr<Cache::Built> {
+                                   building = true;
+                                   while (!may_end) std::this_thread::yield();
+                                   EXPECT_TRUE(cache.Wanted("k"));
+                                   return *Build("v", 1)();
+                                 }),
+                IsOk());
+  });
+  while (!building) std::this_thread::yield();
+  Caller waiter;
+  waiter.is_stopped = true;
+  bool hit = true;
+  EXPECT_THAT(cache.GetOrBuild("k", Build("other", 1), &hit, waiter.check),
+              StatusIs(absl::StatusCode::kCancelled, _));
+  EXPECT_FALSE(hit);
+  may_end = true;
+  builder.join();
+  EXPECT_EQ(**cache.GetOrBuild("k", Build("other", 1)), "v");
+}
+
+// The first caller builds, is stopped, and the second still gets the value.
+TEST(ChargedCacheTest, ABuildIsWantedWhileAnyOfItsCallersIs) {
+  Cache cache(1);
+  Caller first;
+  Caller second;
+  std::atomic<bool> building = false;
+  std::atomic<int> wanted_by_second = 0;
+  std::thread builder([&] {
+    const auto value = cache.GetOrBuild(
+        "k",
+        [&]() -> absl::StatusOr<Cache::Built> {
+          building = true;
+          second.AwaitAsked();
+          first.is_stopped = true;
+          wanted_by_second = cache.Wanted("k") ? 1 : -1;
+          return *Build("v", 1)();
+        },
+        nullptr, first.check);
+    EXPECT_THAT(value, IsOk());
+  });
+  while (!building) std::this_thread::yield();
+  const auto value =
+      cache.GetOrBuild("k", Build("other", 1), nullptr, second.check);
+  builder.join();
+  ASSERT_THAT(value, IsOk());
+  EXPECT_EQ(**value, "v");
+  EXPECT_EQ(wanted_by_second, 1);
+}
+
+TEST(ChargedCacheTest, WhoComesAfterABuildWasGivenUpBuildsAgain) {
+  Cache cache(1);
+  Caller first;
+  first.is_stopped = true;
+  Caller second;
+  std::atomic<bool> given_up = false;
+  std::thread builder([&] {
+    EXPECT_THAT(cache.GetOrBuild(
+                    "k",
+                    [&]() -> absl::StatusOr<Cache::Built> {
+                      EXPECT_FALSE(cache.Wanted("k"));
+                      given_up = true;
+                      second.AwaitAsked();
+                      // For good, although somebody waits by now.
+                      EXPECT_FALSE(cache.Wanted("k"));
+                      return absl::CancelledError("nobody wants it");
+                    },
+                    nullptr, first.check),
+                StatusIs(absl::StatusCode::kCancelled, "nobody wants it"));
+  });
+  while (!given_up) std::this_thread::yield();
+  const auto value =
+      cache.GetOrBuild("k", Build("again", 1), nullptr, second.check);
+  builder.join();
+  ASSERT_THAT(value, IsOk());
+  EXPECT_EQ(**value, "again");
+  EXPECT_EQ(cache.Stats().misses, 2);
+}
+
+TEST(ChargedCacheTest, CallersThatStopAtRandomNeverSpoilWhatOthersWant) {
+  Cache cache(2);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 300; ++i) {
+        const std::string key = std::to_string((t + i) % 5);
+        const bool stops = (t * 31 + i * 7) % 3 == 0;
+        const auto value = cache.GetOrBuild(
+            key,
+            [&]() -> absl::StatusOr<Cache::Built> {
+              for (int step = 0; step < 3; ++step) {
+                if (!cache.Wanted(key)) return absl::CancelledError("stopped");
+                std::this_thread::yield();
+              }
+              return *Build(key, 1)();
+            },
+            nullptr, [stops] { return stops; });
+        if (!stops) {
+          ASSERT_THAT(value, IsOk());
+          EXPECT_EQ(**value, key);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(cache.Stats().reserved, 0);
+}
+
 }  // namespace
 }  // namespace stockpot

@@ -217,7 +217,7 @@ TEST(AdapterConfigTest, SettingsWithoutEffectOnTheResultAreAccepted) {
 TEST(AdapterConfigTest, BadValuesAreRefusedByName) {
   const ordered_json changes[] = {
       {{"r", 0}},
-      {{"r", 257}},
+      {{"r", 513}},
       {{"r", 8.0}},
       {{"r", nullptr}},
       {{"lora_alpha", "16"}},

@@ -203,7 +203,7 @@ TEST(AdapterKindsTest, WhatTheFileCannotSayIsRefusedByName) {
       {R"("peft_type":"FOURIERFT","scaling":1.0,"random_loc_seed":-1)",
        kInvalid, "random_loc_seed"},
       {R"("peft_type":"LOHA","r":3)", kInvalid, "\"alpha\""},
-      {R"("peft_type":"LOHA","r":257,"alpha":1)", kInvalid, "\"r\""},
+      {R"("peft_type":"LOHA","r":513,"alpha":1)", kInvalid, "\"r\""},
       {R"("peft_type":"ADALORA","r":3,"lora_alpha":1)", kInvalid, "init_r"},
       {R"("peft_type":"LORA","r":3,"lora_alpha":1,"use_dora":true,
           "lora_bias":true)",

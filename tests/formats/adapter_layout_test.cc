@@ -154,7 +154,7 @@ TEST(MatchAdapterTest, ShapesAreCheckedOnBothSides) {
       {0, {12}, "two dimensions"},
       {0, {1, 2, 6}, "two dimensions"},
       {0, {0, 6}, "rank 0"},
-      {0, {257, 6}, "rank 257"},
+      {0, {513, 6}, "rank 513"},
       {1, {11, 2}, "[10, 2] for the output side"},
       {1, {2, 10}, "[10, 2] for the output side"},
       {1, {10, 3}, "expected rank 2"},

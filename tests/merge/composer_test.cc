@@ -105,7 +105,8 @@ class FakeMerger : public AdapterMerger {
   }
   absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
       const Recipe& recipe,
-      absl::Span<const std::shared_ptr<const Adapter>> adapters) override {
+      absl::Span<const std::shared_ptr<const Adapter>> adapters,
+      const StopCheck& stopped) override {
     ++merges;
     num_skills = adapters.size();
     for (size_t i = 0; i < adapters.size(); ++i) {
@@ -113,6 +114,9 @@ class FakeMerger : public AdapterMerger {
     }
     absl::SleepFor(merge_time);
     if (!failure.ok()) return failure;
+    while (until_stopped) {
+      if (stopped()) return absl::CancelledError("stopped");
+    }
     auto adapter = std::make_shared<Adapter>();
     adapter->digest = recipe.digest();
     adapter->scales = {1, 0, 1};
@@ -124,6 +128,8 @@ class FakeMerger : public AdapterMerger {
   int64_t bytes = kBytes;
   absl::Duration merge_time = absl::ZeroDuration();
   absl::Status failure;
+  // Goes on until it is stopped, or this is false.
+  std::atomic<bool> until_stopped = false;
   std::atomic<int> merges = 0;
   std::atomic<size_t> num_skills = 0;
 };
@@ -338,8 +344,44 @@ TEST_F(ComposerTest, HitsMissesAndBuildTimeReachTheMetrics) {
   }
   const std::string text = metrics.Scrape();
   EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_hits_total 1\n"));
-  EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_misses_total 2\n"));
-  EXPECT_THAT(text, HasSubstr("stockpot_composition_build_seconds_count 2\n"));
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_misses_total"
+                              "{temperature=\"cold\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_ready_seconds_count"
+                              "{temperature=\"cold\"} 2\n"));
+}
+
+TEST_F(ComposerTest, TemperatureSaysWhatWasInMemory) {
+  Metrics metrics;
+  Composer composer(&source_, {.adapter_cache_bytes = 4 * kBytes}, &metrics,
+                    &merger_);
+  const auto temperature = [&](const Recipe& recipe) {
+    const auto result = composer.Compose(recipe);
+    EXPECT_THAT(result, IsOk());
+    EXPECT_EQ(result->hit, result->temperature == Temperature::kHot);
+    return result->temperature;
+  };
+  EXPECT_EQ(temperature(OnlySkill("1")), Temperature::kCold);
+  EXPECT_EQ(temperature(OnlySkill("1")), Temperature::kHot);
+  EXPECT_EQ(temperature(OnlySkill("1", 2)), Temperature::kWarm);
+  EXPECT_EQ(temperature(TwoBy({})), Temperature::kCold);  // "2" is loaded.
+  EXPECT_EQ(temperature(TwoBy(kTies)), Temperature::kWarm);
+  EXPECT_EQ(temperature(TwoBy(kTies)), Temperature::kHot);
+  EXPECT_EQ(temperature(
+                MakeRecipe({{Named("3"), 1, {}}, {Named("1"), 1, {}}}, kTies)),
+            Temperature::kCold);
+  EXPECT_EQ(temperature(Recipe()), Temperature::kHot);
+  const std::string text = metrics.Scrape();
+  // The base alone is not counted.
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_cache_hits_total 2\n"));
+  for (const char* name : {"cache_misses_total", "ready_seconds_count"}) {
+    EXPECT_THAT(text,
+                AllOf(HasSubstr(absl::StrCat("stockpot_composition_", name,
+                                             "{temperature=\"warm\"} 2\n")),
+                      HasSubstr(absl::StrCat("stockpot_composition_", name,
+                                             "{temperature=\"cold\"} 3\n"))));
+  }
+  EXPECT_THAT(text, HasSubstr("stockpot_composition_ready_seconds_count"
+                              "{temperature=\"hot\"} 2\n"));
 }
 
 TEST_F(ComposerTest, LinearAndLoraHubMixThroughOneProduct) {
@@ -512,6 +554,55 @@ TEST_F(ComposerTest, AFailedMergeIsNotKept) {
   merger_.failure = absl::OkStatus();
   EXPECT_THAT(composer.Compose(TwoBy(kTies)), IsOk());
   EXPECT_EQ(merger_.merges, 2);
+}
+
+TEST_F(ComposerTest, AMergeThatNobodyWaitsForStops) {
+  Composer composer(&source_, {}, nullptr, &merger_);
+  merger_.until_stopped = true;
+  std::atomic<int> asked = 0;
+  EXPECT_THAT(composer.Compose(TwoBy(kTies), [&] { return ++asked > 3; }),
+              StatusIs(absl::StatusCode::kCancelled, _));
+  EXPECT_EQ(asked, 4);
+  EXPECT_EQ(composer.AdapterStats().reserved, 0);
+  EXPECT_EQ(composer.AdapterStats().pinned_charge, 0);
+  merger_.until_stopped = false;
+  EXPECT_THAT(composer.Compose(TwoBy(kTies)), IsOk());
+  EXPECT_EQ(merger_.merges, 2);
+}
+
+TEST_F(ComposerTest, AMergeGoesOnForOthersWhenItsFirstCallIsCancelled) {
+  Composer composer(&source_, {}, nullptr, &merger_);
+  merger_.until_stopped = true;
+  std::atomic<bool> cancelled = false;
+  std::atomic<int> asked_after = 0;
+  std::thread first([&] {
+    // Its thread merges on for the other.
+    EXPECT_THAT(composer.Compose(TwoBy(kTies),
+                                 [&] {
+                                   asked_after += cancelled ? 1 : 0;
+                                   return cancelled.load();
+                                 }),
+                IsOk());
+  });
+  while (merger_.merges == 0) absl::SleepFor(absl::Milliseconds(1));
+  std::atomic<bool> waits = false;
+  std::thread second([&] {
+    const auto result = composer.Compose(TwoBy(kTies), [&] {
+      waits = true;
+      return false;
+    });
+    ASSERT_THAT(result, IsOk());
+    EXPECT_EQ(result->temperature, Temperature::kWarm);
+    EXPECT_EQ(result->composition->skills[0].adapter->digest,
+              TwoBy(kTies).digest());
+  });
+  while (!waits) absl::SleepFor(absl::Milliseconds(1));
+  cancelled = true;
+  while (asked_after == 0) absl::SleepFor(absl::Milliseconds(1));
+  merger_.until_stopped = false;
+  first.join();
+  second.join();
+  EXPECT_EQ(merger_.merges, 1);
 }
 
 TEST_F(ComposerTest, WithoutAMergerDerivedRecipesAreUnimplemented) {

@@ -145,7 +145,7 @@ TEST_P(DerivedRecipeTest, TheMergedAdapterIsAsPromised) {
         adapters.push_back(*kitchen.source().Load(skill.adapter));
       }
       const auto bytes = merger.MergedBytes(recipe, adapters);
-      const auto adapter = merger.Merge(recipe, adapters);
+      const auto adapter = merger.Merge(recipe, adapters, nullptr);
       ASSERT_THAT(adapter, IsOk()) << MethodText(options);
       EXPECT_EQ((*adapter)->digest, recipe.digest());
       EXPECT_LE((*adapter)->bytes, *bytes) << MethodText(options);
@@ -221,6 +221,21 @@ TEST_P(DerivedRecipeTest, AMergeThatOverflowsIsRefused) {
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("not finite"), HasSubstr("module"))));
   EXPECT_EQ(kitchen.composer().AdapterStats().pinned_charge, 0);
+}
+
+TEST_P(DerivedRecipeTest, AMergeStopsBetweenModules) {
+  Kitchen kitchen(Spec());
+  kitchen.Register("one", One());
+  kitchen.Register("two", Two());
+  // A method without blocks of rows: asked once for each module.
+  const Recipe recipe = kitchen.MakeRecipe({{"one", 1, {}}, {"two", 1, {}}},
+                                           {.method = MergeMethod::kSvd});
+  int asked = 0;
+  EXPECT_THAT(kitchen.composer().Compose(recipe, [&] { return ++asked == 3; }),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("module")));
+  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(kitchen.composer().AdapterStats().reserved, 0);
+  EXPECT_THAT(kitchen.composer().Compose(recipe), IsOk());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DerivedRecipeTest, ::testing::Bool(),

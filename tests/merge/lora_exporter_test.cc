@@ -1,5 +1,6 @@
 #include "merge/lora_exporter.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -111,6 +112,24 @@ TEST_P(LoraExporterTest, JointMixIsExportedAsTheProductOfItsSums) {
     joint->skills[i].shrink = &mix->shrink_by_skill[i];
   }
   ExpectServesTheSame(joint);
+}
+
+// Of the largest rank that a merge gives (calibrated cat is merged).
+TEST_P(LoraExporterTest, TheLargestMergeIsTakenBack) {
+  for (const char* name : {"c", "d"}) {
+    kitchen_.Register(
+        name, TinyAdapterSpec{
+                  .config = LoraConfig(MergeOptions::kMaxRank / 2, 4,
+                                       nlohmann::ordered_json::array(
+                                           {GetParam() ? "q_proj" : "c_attn"})),
+                  .seed = static_cast<uint64_t>(*name)});
+  }
+  const auto merged = kitchen_.Compose(
+      kitchen_.MakeRecipe({{"c", 1, {}}, {"d", -0.5f, {}}}, {.pico = true}));
+  EXPECT_EQ(*std::max_element(merged->skills[0].adapter->ranks.begin(),
+                              merged->skills[0].adapter->ranks.end()),
+            static_cast<int32_t>(MergeOptions::kMaxRank));
+  ExpectServesTheSame(merged);
 }
 
 TEST_P(LoraExporterTest, NothingToExportIsRefused) {

@@ -26,6 +26,7 @@
 #include "merge/methods/delta_space.h"
 #include "merge/methods/entries.h"
 #include "merge/methods/streamed_svd.h"
+#include "model/torch_threads.h"
 #include "tests/testing/merge_options.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/tiny_model.h"
@@ -40,6 +41,7 @@ using ::stockpot::testing::ReadFloats;
 using ::stockpot::testing::ReadJson;
 using ::stockpot::testing::StatusIs;
 using ::stockpot::testing::TinyTensorBytes;
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -186,6 +188,29 @@ TEST(MergeModuleTest, StreamsInSeveralBlocks) {
   const LowRank streamed = MergeDeltas(terms, 4, options, 0, 0);
   EXPECT_LE(Norm(Product(streamed).sub(Product(kept))),
             1e-3 * Norm(Product(kept)));
+}
+
+TEST(MergeModuleTest, StopsBetweenBlocksOfRows) {
+  // 512 rows a block: 12 blocks of two terms, looked at several times.
+  const OneTorchThread alone;  // As recipes are merged.
+  const std::vector<MergeTerm> terms = {MakeTerm("x", 4, 512, 6100),
+                                        MakeTerm("y", 4, 512, 6100)};
+  const MergeOptions options = {.method = MergeMethod::kTies, .density = 0.3f};
+  int whole = 0;
+  EXPECT_THAT(MergeModule(terms, options, 0,
+                          [&] {
+                            ++whole;
+                            return false;
+                          }),
+              IsOk());
+  EXPECT_GT(whole, 40);
+  for (const int blocks : {0, 1, 30, whole - 1}) {
+    int asked = 0;
+    EXPECT_THAT(
+        MergeModule(terms, options, 0, [&] { return asked++ >= blocks; }),
+        StatusIs(absl::StatusCode::kCancelled, _));
+    EXPECT_EQ(asked, blocks + 1);
+  }
 }
 
 TEST(StreamedSvdTest, IsExactWhereTheRankSuffices) {

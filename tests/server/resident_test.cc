@@ -1,7 +1,12 @@
 // ExportRecipe, WarmRecipe, PinRecipe, UnpinRecipe and ListResident over gRPC.
 
+#include <chrono>
+#include <functional>
 #include <string>
+#include <thread>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -157,6 +162,97 @@ TEST_F(ResidentTest, BadExportsAreRefusedInWords) {
   request.set_saved_recipe("nobody");
   request.clear_name();
   EXPECT_EQ(Export(request).status.error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+// A merge would go on for ever if nobody stopped it.
+class StoppedMergeTest : public ResidentTest {
+ protected:
+  static v1::Recipe Merged() {
+    v1::Recipe recipe = Mix(0.5f);
+    recipe.mutable_ties();
+    return recipe;
+  }
+  // Cancels `context` once the merge runs, while `call` waits for its end.
+  grpc::Status CancelledDuring(grpc::ClientContext* context,
+                               const std::function<grpc::Status()>& call) {
+    std::thread canceller([&] {
+      while (!daemon_.merger().started) {
+        absl::SleepFor(absl::Milliseconds(1));
+      }
+      context->TryCancel();
+    });
+    const grpc::Status status = call();
+    canceller.join();
+    return status;
+  }
+  void ExpectStopped() {
+    while (daemon_.merger().stops == 0) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_EQ(daemon_.merger().stops, 1);
+  }
+};
+
+TEST_F(StoppedMergeTest, ACancelledWarmStopsItsMerge) {
+  grpc::ClientContext context;
+  v1::WarmRecipeRequest request;
+  *request.mutable_recipe() = Merged();
+  v1::ResolvedRecipe resolved;
+  EXPECT_EQ(CancelledDuring(&context,
+                            [&] {
+                              return daemon_.admin().WarmRecipe(
+                                  &context, request, &resolved);
+                            })
+                .error_code(),
+            grpc::StatusCode::CANCELLED);
+  ExpectStopped();
+}
+
+TEST_F(StoppedMergeTest, ACancelledGenerateStopsItsMerge) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = TestDaemon::Letters("ab", 2);
+  *request.mutable_recipe() = Merged();
+  EXPECT_EQ(CancelledDuring(&context,
+                            [&] {
+                              auto stream = daemon_.generation().Generate(
+                                  &context, request);
+                              v1::GenerateResponse response;
+                              while (stream->Read(&response)) {
+                              }
+                              return stream->Finish();
+                            })
+                .error_code(),
+            grpc::StatusCode::CANCELLED);
+  ExpectStopped();
+}
+
+TEST_F(StoppedMergeTest, ACancelledExportStopsItsMerge) {
+  grpc::ClientContext context;
+  v1::ExportRecipeRequest request;
+  *request.mutable_recipe() = Merged();
+  EXPECT_EQ(CancelledDuring(&context,
+                            [&] {
+                              auto stream = daemon_.registry().ExportRecipe(
+                                  &context, request);
+                              v1::DownloadAdapterResponse response;
+                              while (stream->Read(&response)) {
+                              }
+                              return stream->Finish();
+                            })
+                .error_code(),
+            grpc::StatusCode::CANCELLED);
+  ExpectStopped();
+}
+
+TEST_F(StoppedMergeTest, AGeneratePastItsDeadlineStopsItsMerge) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(50));
+  v1::GenerateRequest request = TestDaemon::Letters("ab", 2);
+  *request.mutable_recipe() = Merged();
+  auto stream = daemon_.generation().Generate(&context, request);
+  v1::GenerateResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  if (daemon_.merger().started) ExpectStopped();
 }
 
 }  // namespace

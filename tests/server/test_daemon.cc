@@ -118,8 +118,8 @@ TestDaemon::TestDaemon(Options setup) : idle_(setup.idle_timeout, setup.pace) {
   serving_.model.eos_ids = {FakeTokenizer::kEos};
   serving_.model.modules = ModulesOf(*config);
   source_ = std::make_unique<FakeAdapterSource>(serving_.model.modules.size());
-  composer_ =
-      std::make_unique<Composer>(source_.get(), Composer::Options{}, &metrics_);
+  composer_ = std::make_unique<Composer>(source_.get(), Composer::Options{},
+                                         &metrics_, &merger_);
   Engine::Options engine;
   engine.scheduler = {.max_running = 4,
                       .max_step_tokens = 16,

@@ -4,11 +4,14 @@
 #ifndef STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 #define STOCKPOT_TESTS_SERVER_TEST_DAEMON_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include <grpcpp/grpcpp.h>
 
 #include "proto/stockpot/v1/admin.grpc.pb.h"
@@ -104,6 +107,27 @@ class FakeInspector : public AdapterInspector {
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
 };
 
+// Merges nothing: returns when it is stopped.
+class EndlessMerger : public AdapterMerger {
+ public:
+  absl::StatusOr<int64_t> MergedBytes(
+      const Recipe&,
+      absl::Span<const std::shared_ptr<const Adapter>>) override {
+    return 1;
+  }
+  absl::StatusOr<std::shared_ptr<const Adapter>> Merge(
+      const Recipe&, absl::Span<const std::shared_ptr<const Adapter>>,
+      const StopCheck& stopped) override {
+    started = true;
+    while (!stopped()) absl::SleepFor(absl::Milliseconds(1));
+    ++stops;
+    return absl::CancelledError("stopped");
+  }
+
+  std::atomic<bool> started = false;
+  std::atomic<int> stops = 0;
+};
+
 // Writes a composition's digest as the whole file, in pieces.
 class FakeExporter : public RecipeExporter {
  public:
@@ -143,6 +167,7 @@ class TestDaemon {
   }
   Engine& engine() { return *engine_; }
   int port() const { return port_; }
+  EndlessMerger& merger() { return merger_; }
 
   // As the real daemon: calls have a second to end, then they are cancelled.
   void Shutdown();
@@ -179,6 +204,7 @@ class TestDaemon {
   std::unique_ptr<ParkedUploads> parked_;
   Serving serving_;
   std::unique_ptr<FakeAdapterSource> source_;
+  EndlessMerger merger_;
   std::unique_ptr<Composer> composer_;
   FakeExporter exporter_;
   PinnedRecipes pinned_;
