@@ -160,11 +160,10 @@ class Upload {
   virtual absl::Status CheckComplete() = 0;
 
   // Makes the adapter visible and durable. Of several uploads that commit
-  // different content as one name@version, exactly one wins.
-  //
-  // Equal content under an equal name and version (or, with no version
-  // declared, as the newest version of the name) is stored already: its record
-  // comes back as it is. Equal content under another name stores the name only.
+  // different content as one name@version, exactly one wins. Equal
+  // content under an equal name and version (or, with no version declared, as
+  // the newest version of the name) is stored already: its record comes back as
+  // it is. Equal content under another name stores the name only.
   // The version of a deleted adapter takes the content that it had, no other.
   //
   // Errors: InvalidArgument (size, SHA-256, facts out of bounds); AlreadyExists
