@@ -234,7 +234,7 @@ TEST(AdapterConfigTest, BadValuesAreRefusedByName) {
       {{"target_modules", std::string(70000, 'a')}},
       {{"exclude_modules", "[z-a]"}},
       {{"rank_pattern", {{"q_proj", 0}}}},
-      {{"rank_pattern", {{"q_proj", 300}}}},
+      {{"rank_pattern", {{"q_proj", 600}}}},
       {{"rank_pattern", {{"q_proj", 4.0}}}},
       {{"rank_pattern", {{"(", 4}}}},
       {{"rank_pattern", {1}}},
