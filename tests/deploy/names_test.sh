@@ -16,7 +16,7 @@ if python3 deploy/check.py "$work/renamed" >/dev/null 2>"$work/faults"; then
   echo "FAILED: nobody misses anything" >&2
   exit 1
 fi
-for family in $(sed -n 's/^# TYPE \([a-z0-9_]*\) .*/\1/p' "$work/scrape"); do
+for family in $(sed -n 's/^# TYPE \(stockpot_[a-z0-9_]*\) .*/\1/p' "$work/scrape"); do
   grep -q "docs/metrics.md: names $family, which is not scraped" \
     "$work/faults" || { echo "FAILED: nobody misses $family" >&2; exit 1; }
 done

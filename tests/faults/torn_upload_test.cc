@@ -122,7 +122,7 @@ class TornUploadTest : public ::testing::Test {
     return answer.text;
   }
 
-  // "name value" of every gauge.
+  // "name value" of every gauge but the process's.
   std::vector<std::string> Gauges() {
     std::vector<std::string> gauges;
     std::string type;
@@ -131,7 +131,7 @@ class TornUploadTest : public ::testing::Test {
       if (absl::StartsWith(line, "# TYPE")) {
         type = std::string(line);
       } else if (absl::EndsWith(type, " gauge") &&
-                 !absl::StartsWith(line, "#")) {
+                 absl::StartsWith(line, "stockpot_")) {
         gauges.emplace_back(line);
       }
     }
