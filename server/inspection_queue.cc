@@ -123,10 +123,11 @@ InspectionQueue::Waiters InspectionQueue::Finish(const Digest& digest) {
 
 InspectionQueue::Waiters InspectionQueue::Expired(absl::Time now) {
   Waiters expired;
+  const bool all = stopping_;
   for (auto& [digest, waiters] : pending_) {
     const auto first = std::stable_partition(
         waiters.begin(), waiters.end(), [&](const Waiter& waiter) {
-          return !stopping_ && waiter.deadline > now;
+          return !all && waiter.deadline > now;
         });
     std::move(first, waiters.end(), std::back_inserter(expired));
     waiters.erase(first, waiters.end());
