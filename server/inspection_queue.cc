@@ -126,9 +126,8 @@ InspectionQueue::Waiters InspectionQueue::Expired(absl::Time now) {
   const bool all = stopping_;
   for (auto& [digest, waiters] : pending_) {
     const auto first = std::stable_partition(
-        waiters.begin(), waiters.end(), [&](const Waiter& waiter) {
-          return !all && waiter.deadline > now;
-        });
+        waiters.begin(), waiters.end(),
+        [&](const Waiter& waiter) { return !all && waiter.deadline > now; });
     std::move(first, waiters.end(), std::back_inserter(expired));
     waiters.erase(first, waiters.end());
   }
