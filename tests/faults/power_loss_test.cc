@@ -28,6 +28,7 @@
 #include "tests/faults/history.h"
 #include "tests/faults/simulated_disk.h"
 #include "tests/registry/store_fixture.h"
+#include "tests/testing/status_matchers.h"
 
 namespace stockpot::testing {
 namespace {
@@ -181,6 +182,25 @@ TEST_F(PowerLossTest, TheNameOfANewFolderIsSynced) {
   EXPECT_EQ(line, "the folder " + above +
                       " cannot be synced: " + "Input/output error");
   EXPECT_EQ(child.Wait(), 0);
+}
+
+// By itself: RocksDB may sync the folder after it, or not.
+TEST_F(PowerLossTest, WitnessIsThereOnceItWasSynced) {
+  fs::create_directory(path_);
+  DiskFaults faults;
+  faults.folder = path_;
+  faults.image = dir_.path() + "/image";
+  ChildProcess child([&](const LineWriter&) {
+    ArmDisk(faults);
+    CommitWitness witness(path_ + "/" + CommitWitness::kFileName);
+    if (!witness.Write(7).ok() || !witness.Sync().ok()) {
+      return 1;
+    }
+    PowerOff();
+  });
+  EXPECT_EQ(child.Wait(), -SIGKILL);
+  const CommitWitness found(faults.image + "/" + CommitWitness::kFileName);
+  EXPECT_THAT(found.Read(), IsOkAndHolds(7));
 }
 
 // The disk's promises broken, the registry's are: this is what the test above
