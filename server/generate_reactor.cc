@@ -95,9 +95,9 @@ class GenerateReactor::Sink : public TokenSink {
 };
 
 GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context,
-                                 const Serving& serving, WorkerPool* writers,
+                                 const Serving& serving,
                                  const v1::GenerateRequest& request)
-    : serving_(serving), writers_(writers) {
+    : serving_(serving) {
   const absl::Status check = CheckGenerate(request, serving.model);
   if (!check.ok()) {
     End(check);
@@ -152,7 +152,7 @@ bool GenerateReactor::Enqueue(v1::GenerateResponse response) {
       return true;
     }
   }
-  writers_->Run([this] { StartWrite(&writing_); });
+  StartWrite(&writing_);
   return true;
 }
 
@@ -202,7 +202,7 @@ void GenerateReactor::End(const absl::Status& status) {
   }
   // Otherwise the last OnWriteDone() finishes, and this may be gone by now.
   if (finish) {
-    writers_->Run([this, status] { Finish(ToGrpcStatus(status)); });
+    Finish(ToGrpcStatus(status));
   }
 }
 

@@ -2,9 +2,8 @@
 // client. Deletes itself once gRPC is done with it.
 //
 // The engine never waits for it: output queues here, at most kMaxPendingBytes,
-// while one message is being written, and a thread of its own hands messages to
-// gRPC, whose StartWrite() goes down to the socket. A reader who lets the queue
-// overflow loses the call, not the daemon.
+// while one message is being written. A reader who lets the queue overflow
+// loses the call, not the daemon.
 
 #ifndef STOCKPOT_SERVER_GENERATE_REACTOR_H_
 #define STOCKPOT_SERVER_GENERATE_REACTOR_H_
@@ -22,7 +21,6 @@
 #include "base/mutex.h"
 #include "engine/engine.h"
 #include "server/serving.h"
-#include "server/worker_pool.h"
 
 namespace stockpot {
 
@@ -30,10 +28,9 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   static constexpr size_t kMaxPendingBytes = size_t{1} << 20;
 
-  // Starts the call. `serving` and `writers`, which never refuses, outlive it;
-  // `request` is copied.
+  // Starts the call. `serving` outlives it; `request` is copied.
   GenerateReactor(grpc::CallbackServerContext* context, const Serving& serving,
-                  WorkerPool* writers, const v1::GenerateRequest& request);
+                  const v1::GenerateRequest& request);
 
  private:
   // The engine's view of the call. Its own object, because the engine may drop
@@ -57,7 +54,6 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   bool TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Serving& serving_;
-  WorkerPool* const writers_;
   std::shared_ptr<const v1::ResolvedRecipe> recipe_;  // Set by preparation.
 
   Mutex mu_;

@@ -53,7 +53,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
     return new EndedWriteReactor<v1::GenerateResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new GenerateReactor(context, *serving, &writers_, *request);
+  return new GenerateReactor(context, *serving, *request);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Tokenize(

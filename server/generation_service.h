@@ -3,9 +3,6 @@
 #ifndef STOCKPOT_SERVER_GENERATION_SERVICE_H_
 #define STOCKPOT_SERVER_GENERATION_SERVICE_H_
 
-#include <cstddef>
-#include <limits>
-
 #include "proto/stockpot/v1/generation.grpc.pb.h"
 
 #include "base/metrics.h"
@@ -43,8 +40,6 @@ class GenerationService : public v1::GenerationService::CallbackService {
   const ServingSlot* const serving_;
   WorkerPool* const pool_;
   Metrics* const metrics_;
-  // Each call has at most one piece of work here.
-  WorkerPool writers_{1, std::numeric_limits<size_t>::max()};
 };
 
 }  // namespace stockpot
