@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/base/attributes.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -28,6 +29,7 @@
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/options.h"
+#include "rocksdb/status.h"
 #include "rocksdb/table.h"
 
 #include "base/log.h"
@@ -293,6 +295,15 @@ void RocksDb::KeepWitness(const IndexSeal& seal) {
 
 absl::Status RocksDb::Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch,
                             bool sync, absl::string_view action) {
+  return Change([&] { return WriteBatch(db, batch, sync); }, action);
+}
+
+absl::Status RocksDb::SyncLog(rocksdb::DB& db, absl::string_view action) {
+  return Change([&] { return db.SyncWAL(); }, action);
+}
+
+absl::Status RocksDb::Change(absl::FunctionRef<rocksdb::Status()> change,
+                             absl::string_view action) {
   {
     MutexLock lock(&mu_);
     if (failed_) {
@@ -301,7 +312,7 @@ absl::Status RocksDb::Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch,
           ": an earlier write failed and it is not yet open again; try again"));
     }
   }
-  const rocksdb::Status status = WriteBatch(db, batch, sync);
+  const rocksdb::Status status = change();
   if (!status.ok()) {
     MutexLock lock(&mu_);
     failed_ = true;

@@ -17,11 +17,13 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
+#include "rocksdb/status.h"
 #include "rocksdb/write_batch.h"
 
 #include "base/log.h"
@@ -90,6 +92,13 @@ class RocksDb {
                      absl::string_view action)
       ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
 
+  // Makes all that was written to `db` before durable. A write that refers to
+  // unsynced ones needs it first: they may be in an older log, and RocksDB
+  // replays a log although the end of the one before it is lost. Errors: as
+  // Write().
+  absl::Status SyncLog(rocksdb::DB& db, absl::string_view action)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   // True once a write failed or the disk was too full to open for writing.
   bool needs_reopen() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -122,6 +131,9 @@ class RocksDb {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Apply(rocksdb::DB& db, rocksdb::WriteBatch* batch, bool sync,
                      absl::string_view action) ABSL_LOCKS_EXCLUDED(mu_);
+  // Runs a change of the database's, unless an earlier one failed.
+  absl::Status Change(absl::FunctionRef<rocksdb::Status()> change,
+                      absl::string_view action) ABSL_LOCKS_EXCLUDED(mu_);
   void Release() ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;

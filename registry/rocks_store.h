@@ -1,7 +1,8 @@
 // RocksStore is the AdapterStore on RocksDB. docs/formats/registry.md describes
 // the keys.
 //
-// Policy: a commit is one synced write; nothing is acknowledged before it. A
+// Policy: a commit is one synced write, made once the chunks that it names are
+// durable; nothing is acknowledged before it. A
 // disk that failed or filled up makes the store refuse writes until there is
 // space again; it then closes and opens the database by itself. Blobs whose
 // stored bytes are missing or damaged are quarantined, never served, and healed

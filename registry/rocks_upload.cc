@@ -166,10 +166,18 @@ absl::StatusOr<CommitResult> RocksUpload::Commit(const AdapterFacts& facts) {
   RETURN_IF_ERROR(CheckComplete());
   RETURN_IF_ERROR(ValidateFacts(facts));
   source_.DropCache();
+  RETURN_IF_ERROR(SyncChunks());
   MutexLock lock(&context_->commit_mu);
   ASSIGN_OR_RETURN(CommitResult result, CommitLocked(facts));
   committed_ = true;
   return result;
+}
+
+absl::Status RocksUpload::SyncChunks() {
+  ASSIGN_OR_RETURN(const RocksDb::Use db, context_->db->Acquire());
+  return db.epoch() == epoch_
+             ? context_->db->SyncLog(*db, "store the adapter's bytes")
+             : InterruptedError();
 }
 
 absl::StatusOr<RocksUpload::Place> RocksUpload::FindPlace(

@@ -1,5 +1,5 @@
-// An upload into a RocksStore: chunks as they come, one synced write at the
-// end.
+// An upload into a RocksStore: chunks as they come, their sync, and one synced
+// write at the end.
 
 #ifndef STOCKPOT_REGISTRY_ROCKS_UPLOAD_H_
 #define STOCKPOT_REGISTRY_ROCKS_UPLOAD_H_
@@ -51,6 +51,8 @@ class RocksUpload final : public Upload {
   // Writes `pending_` and empties it; an error stays for good.
   absl::Status FlushChunk();
   absl::Status WriteChunk();
+  // Before the commit names the chunks, a log of theirs must not be lost.
+  absl::Status SyncChunks();
   void RemoveChunks();
   // Fills `place` for a version that is not stored but may have been.
   absl::Status CheckDeleted(AdapterIndex& index, const Digest& digest,

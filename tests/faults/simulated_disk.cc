@@ -88,6 +88,7 @@ class Disk {
   DiskCalls calls;
   std::map<int, ContentPtr> files;  // By descriptor.
   std::map<int, bool> folders;      // Descriptors of the folder.
+  ContentPtr last_written;
 
   // "" for a path outside the folder, else the name in it.
   std::string NameIn(const char* path) const;
@@ -200,7 +201,13 @@ bool Disk::IgnoresSync(const std::string& name) const {
 // What a restart finds of a file.
 std::string Disk::Survivor(const Content& content,
                            std::mt19937_64& random) const {
-  if (!faults.keep_random_part || content.lost) {
+  if (content.lost) {
+    return content.durable;
+  }
+  if (faults.keep_last_written) {
+    return &content == last_written.get() ? content.Now() : content.durable;
+  }
+  if (!faults.keep_random_part) {
     return content.durable;
   }
   const std::string now = content.Now();
@@ -224,9 +231,10 @@ std::string Disk::Survivor(const Content& content,
 
 void Disk::PowerOff() {
   std::mt19937_64 random(faults.seed);
-  const size_t num_names =
-      faults.keep_random_part ? random() % (pending_.size() + 1) : 0;
-  pending_.resize(num_names);
+  if (!faults.keep_last_written) {
+    pending_.resize(faults.keep_random_part ? random() % (pending_.size() + 1)
+                                            : 0);
+  }
   SyncFolder();
   mkdir(faults.image.c_str(), 0755);
   for (const auto& [name, content] : durable_) {
@@ -244,6 +252,7 @@ ssize_t WriteThrough(int fd, size_t offset, size_t size, const Call& call) {
   Disk& disk = TheDisk();
   const ContentPtr content = disk.files.at(fd);
   content->dirty_from = std::min(content->dirty_from, offset);
+  disk.last_written = content;
   if (disk.Tick()) {
     call(size / 2);
     disk.PowerOff();

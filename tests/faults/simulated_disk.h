@@ -29,6 +29,9 @@ struct DiskFaults {
   // of 4 KiB, the last one torn, and the first of the unsynced names.
   bool keep_random_part = false;
   uint64_t seed = 0;
+  // Instead of these: all names survive, and of the unsynced bytes those of the
+  // file that was written last. A disk writes in any order.
+  bool keep_last_written = false;
 
   // Syncs of files whose names end so succeed and do nothing. "": of all.
   bool ignore_syncs = false;
