@@ -63,6 +63,7 @@ absl::Status RunInfo(const InfoOptions& options, const Connection& connection,
   table.AddRow({"dtype", info.dtype()});
   table.AddRow({"device", info.device()});
   table.AddRow({"context", absl::StrCat(info.context_tokens(), " tokens")});
+  table.AddRow({"vocabulary", absl::StrCat(info.vocabulary_size(), " tokens")});
   table.AddRow({"KV cache", absl::StrCat(info.kv_cache_tokens(), " tokens")});
   table.AddRow(
       {"sequences", absl::StrCat(info.max_running_sequences(), " at once")});

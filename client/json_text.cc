@@ -109,6 +109,7 @@ Json ToJson(const v1::ServerInfo& info) {
       {"dtype", info.dtype()},
       {"device", info.device()},
       {"context_tokens", info.context_tokens()},
+      {"vocabulary_size", info.vocabulary_size()},
       {"kv_cache_tokens", info.kv_cache_tokens()},
       {"max_running_sequences", info.max_running_sequences()},
       {"methods", Json::array()},

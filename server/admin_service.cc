@@ -25,6 +25,7 @@ void FillModel(const ModelFacts& model, v1::ServerInfo* info) {
   info->set_architecture(model.architecture);
   info->set_dtype(model.dtype);
   info->set_device(model.device);
+  info->set_vocabulary_size(static_cast<uint32_t>(model.vocab_size));
   info->set_context_tokens(model.context_tokens);
   info->set_kv_cache_tokens(model.kv_cache_tokens);
   info->set_max_running_sequences(model.max_running_sequences);

@@ -90,6 +90,7 @@ TEST(CommandLineTest, InfoShowsServerAndHealth) {
               AllOf(HasSubstr("version       9.8.7\n"),
                     HasSubstr("health        SERVING\n"),
                     HasSubstr("context       512 tokens\n"),
+                    HasSubstr("vocabulary    32000 tokens\n"),
                     HasSubstr("registry      12 adapters, 0 recipes, "
                               "2.0 KiB\n"),
                     HasSubstr("writable      no: its disk failed"),
@@ -99,6 +100,7 @@ TEST(CommandLineTest, InfoShowsServerAndHealth) {
   EXPECT_THAT(json.out,
               AllOf(HasSubstr(R"("version":"9.8.7")"),
                     HasSubstr(R"("context_tokens":512)"),
+                    HasSubstr(R"("vocabulary_size":32000)"),
                     HasSubstr(R"("methods":["cat"])"),
                     HasSubstr(R"("num_damaged":1,"writable":false)")));
 }

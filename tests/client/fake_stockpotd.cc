@@ -270,6 +270,7 @@ grpc::Status FakeAdmin::GetServerInfo(
   response->set_version("9.8.7");
   response->set_base_model("tiny");
   response->set_context_tokens(512);
+  response->set_vocabulary_size(32000);
   response->add_methods("cat");
   response->mutable_registry()->set_num_adapters(12);
   response->mutable_registry()->set_bytes(2048);
