@@ -83,7 +83,7 @@ class RegistryCareTest : public ::testing::Test {
     grpc::ClientContext context;
     v1::ServerInfo info;
     EXPECT_TRUE(daemon_->admin().GetServerInfo(&context, {}, &info).ok());
-    EXPECT_EQ(info.vocabulary_size(), FakeTokenizer::kVocab);
+    EXPECT_EQ(info.vocabulary_size(), testing::FakeTokenizer::kVocab);
     return info.registry();
   }
   std::string Scrape() {
