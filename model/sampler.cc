@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstddef>
+#include <cstdint>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -82,14 +83,33 @@ void KeepTypical(std::vector<Candidate>* candidates, double mass) {
   Normalise(candidates);
 }
 
-float Max(absl::Span<const float> logits) {
+struct Peak {
+  float top = 0;  // The largest that is not NaN, unless the first is.
+  bool has_nan = false;
+};
+
+// One pass, in lanes of their own: one running maximum for all would wait for
+// itself at each step.
+Peak FindPeak(absl::Span<const float> logits) {
+  constexpr size_t kLanes = 32;
   const float* x = logits.data();
-  float top = x[0];
-#pragma omp simd reduction(max : top)
-  for (size_t i = 0; i < logits.size(); ++i) {
-    top = std::max(top, x[i]);
+  float top[kLanes];
+  int is_nan[kLanes] = {};
+  std::fill_n(top, kLanes, x[0]);
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+#pragma omp simd
+    for (size_t j = 0; j < kLanes; ++j) {
+      is_nan[j] |= x[i + j] != x[i + j] ? 1 : 0;
+      top[j] = top[j] < x[i + j] ? x[i + j] : top[j];
+    }
   }
-  return top;
+  for (; i < logits.size(); ++i) {
+    is_nan[0] |= x[i] != x[i] ? 1 : 0;
+    top[0] = top[0] < x[i] ? x[i] : top[0];
+  }
+  return {*std::max_element(top, top + kLanes),
+          std::count(is_nan, is_nan + kLanes, 0) < int64_t{kLanes}};
 }
 
 // All tokens when nothing bounds their number, else only those that can matter:
@@ -98,7 +118,7 @@ std::vector<Candidate> Candidates(absl::Span<const float> logits,
                                   const SamplingParams& params) {
   std::vector<Candidate> all;
   all.reserve(logits.size());
-  const float top = Max(logits);
+  const float top = FindPeak(logits).top;
   for (size_t i = 0; i < logits.size(); ++i) {
     // Below e^-40 of the top even a whole vocabulary weighs under 1e-11: no
     // draw of 53 bits tells the difference.
@@ -114,34 +134,41 @@ std::vector<Candidate> Candidates(absl::Span<const float> logits,
   return all;
 }
 
-absl::Status CheckFinite(absl::Span<const float> logits) {
-  const float* x = logits.data();
-  int num_nan = 0;
-#pragma omp simd reduction(+ : num_nan)
-  for (size_t i = 0; i < logits.size(); ++i) {
-    num_nan += x[i] != x[i] ? 1 : 0;
-  }
-  // Some logits may be -inf: tokens that the model rules out. Not all; a
-  // maximum by OpenMP starts from the lowest finite number.
-  const float top = Max(logits);
-  if (num_nan > 0 || !std::isfinite(top) ||
-      top == std::numeric_limits<float>::lowest()) {
+// The largest logit; others may be -inf: tokens that the model rules out.
+// Errors: Internal, as Sampler::Sample().
+absl::StatusOr<float> FiniteMax(absl::Span<const float> logits) {
+  const Peak peak = FindPeak(logits);
+  if (peak.has_nan || !std::isfinite(peak.top)) {
     return absl::InternalError(
         "the model's output is not finite: the recipe's weights overflow the "
         "base model's dtype; lower them");
   }
-  return absl::OkStatus();
+  return peak.top;
 }
 
-// The first of the largest.
-int32_t ArgMax(absl::Span<const float> logits) {
+// The first logit that is `value`. Whole blocks first: a search that may stop
+// at any number is not vectorised.
+int32_t IndexOf(absl::Span<const float> logits, float value) {
+  constexpr size_t kBlock = 1024;
+  const float* x = logits.data();
+  size_t begin = 0;
+  for (; begin + kBlock <= logits.size(); begin += kBlock) {
+    int num_equal = 0;
+#pragma omp simd reduction(+ : num_equal)
+    for (size_t i = begin; i < begin + kBlock; ++i) {
+      num_equal += x[i] == value ? 1 : 0;
+    }
+    if (num_equal > 0) {
+      break;
+    }
+  }
   return static_cast<int32_t>(
-      std::find(logits.begin(), logits.end(), Max(logits)) - logits.begin());
+      std::find(logits.begin() + begin, logits.end(), value) - logits.begin());
 }
 
 void FillLogprobs(absl::Span<const float> logits, int num_top,
                   SampledToken* token) {
-  const float top = Max(logits);
+  const float top = FindPeak(logits).top;
   double sum = 0;
   for (const float x : logits) {
     sum += std::exp(x - top);
@@ -260,14 +287,17 @@ int32_t Sampler::Draw(absl::Span<const float> logits) {
 
 absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits,
                                              int num_top) {
-  RETURN_IF_ERROR(CheckFinite(logits));
+  ASSIGN_OR_RETURN(float top, FiniteMax(logits));
   std::vector<float> original;
   if (num_top >= 0) {
     original.assign(logits.begin(), logits.end());
   }
-  Penalise(logits);
+  if (!params_.logit_bias.empty() || !history_.empty()) {
+    Penalise(logits);
+    top = FindPeak(logits).top;
+  }
   SampledToken token;
-  token.id = params_.temperature == 0 ? ArgMax(logits) : Draw(logits);
+  token.id = params_.temperature == 0 ? IndexOf(logits, top) : Draw(logits);
   const bool counts = params_.repetition_penalty != 1 ||
                       params_.frequency_penalty != 0 ||
                       params_.presence_penalty != 0;

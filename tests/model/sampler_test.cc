@@ -123,6 +123,21 @@ TEST(SamplerTest, GreedyTakesTheLowestIdOfATie) {
   EXPECT_EQ(SampleOne({}, {-kInf, -kInf, -5}), 2);
 }
 
+// The search goes block by block.
+TEST(SamplerTest, GreedyFindsTheFirstOfTheLargestAnywhere) {
+  constexpr int32_t kVocab = 5000;
+  for (const int32_t at : {0, 1, 1022, 1023, 1024, 2048, 4095, 4096, 4999}) {
+    std::vector<float> logits(kVocab, -1.0f);
+    logits[at] = 3.0f;
+    logits[kVocab - 1] = 3.0f;
+    Sampler sampler({}, {});
+    const absl::StatusOr<SampledToken> token =
+        sampler.Sample(absl::MakeSpan(logits), -1);
+    ASSERT_TRUE(token.ok()) << token.status();
+    EXPECT_EQ(token->id, at);
+  }
+}
+
 TEST(SamplerTest, OneSeedGivesOneSequenceAndAnotherSeedAnother) {
   SamplingParams params;
   params.temperature = 1;
@@ -329,6 +344,20 @@ TEST(SamplerTest, LogitsThatAreNotFiniteAreAnError) {
       Sampler sampler(params, {});
       EXPECT_THAT(sampler.Sample(absl::MakeSpan(logits), 2),
                   StatusIs(absl::StatusCode::kInternal, HasSubstr("overflow")));
+    }
+  }
+}
+
+// Wherever it is: the check goes by lanes, and what is left over by itself.
+TEST(SamplerTest, OneLogitThatIsNotFiniteIsAnError) {
+  for (const float bad : {kNan, kInf}) {
+    for (const int32_t at : {0, 1, 31, 32, 63, 64, 99}) {
+      std::vector<float> logits(100, -1.0f);
+      logits[at] = bad;
+      Sampler sampler({}, {});
+      EXPECT_THAT(sampler.Sample(absl::MakeSpan(logits), -1),
+                  StatusIs(absl::StatusCode::kInternal, HasSubstr("overflow")))
+          << at;
     }
   }
 }
