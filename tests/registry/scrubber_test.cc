@@ -191,6 +191,7 @@ TEST_F(ScrubberTest, OnePassAtATimeAndItCanBeEnded) {
   store_->scrubber().Cancel(*id + 1);
   store_->scrubber().Cancel(*id);
   EXPECT_THAT(slow.WaitForEnd(), StatusIs(absl::StatusCode::kCancelled, _));
+  store_->WaitForSweep();
   EXPECT_EQ(Verify()->num_blobs, 3u);
 }
 
