@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 
@@ -31,6 +32,9 @@
 
 namespace stockpot {
 namespace {
+
+// One sync for so many, and commits wait no longer than that.
+constexpr size_t kMostPurgedAtOnce = 64;
 
 Digest DigestOf(const AdapterIndex::Manifest& manifest) {
   return ParseDigest(manifest.digest()).value_or(Digest{});
@@ -195,33 +199,44 @@ absl::Status AdapterBin::Undelete(const NameVersion& key) {
 }
 
 absl::Status AdapterBin::Purge(const AdapterRef& ref) {
-  if (ref.version == 0) {
-    return Delete(ref, /*purge=*/true).status();
+  if (ref.version != 0) {
+    ASSIGN_OR_RETURN(const uint64_t num_purged,
+                     PurgeDeleted({{ref.name, ref.version}}));
+    if (num_purged > 0) {
+      return absl::OkStatus();
+    }
   }
-  const absl::Status purged =
-      PurgeDeleted({ref.name, ref.version}, /*sync=*/true);
-  return absl::IsNotFound(purged) ? Delete(ref, /*purge=*/true).status()
-                                  : purged;
+  return Delete(ref, /*purge=*/true).status();
 }
 
-absl::Status AdapterBin::PurgeDeleted(const NameVersion& key, bool sync) {
+absl::StatusOr<uint64_t> AdapterBin::PurgeDeleted(
+    absl::Span<const NameVersion> keys) {
   RETURN_IF_ERROR(context_->EnsureWritable());
   MutexLock lock(&context_->commit_mu);
   ASSIGN_OR_RETURN(const RocksDb::Use db, context_->db->Acquire());
-  ASSIGN_OR_RETURN(const std::optional<Tombstone> tombstone,
-                   AdapterIndex(context_->db.get(), *db).FindTombstone(key));
-  if (!tombstone.has_value()) {
-    return NotDeleted(key);
-  }
+  AdapterIndex index(context_->db.get(), *db);
   rocksdb::WriteBatch batch;
-  AddPurge(key, tombstone->manifest(), &batch);
-  RETURN_IF_ERROR(
-      context_->db->Write(*db, &batch, sync, "purge a deleted adapter"));
+  std::vector<Manifest> purged;
+  for (const NameVersion& key : keys) {
+    ASSIGN_OR_RETURN(std::optional<Tombstone> tombstone,
+                     index.FindTombstone(key));
+    if (tombstone.has_value()) {
+      AddPurge(key, tombstone->manifest(), &batch);
+      purged.push_back(std::move(*tombstone->mutable_manifest()));
+    }
+  }
+  if (purged.empty()) {
+    return 0;
+  }
+  RETURN_IF_ERROR(context_->db->Write(*db, &batch, /*sync=*/true,
+                                      "purge deleted adapters"));
   StoreTotals change;
-  change.num_deleted = -1;
+  change.num_deleted = -static_cast<int64_t>(purged.size());
   context_->ledger.Add(change);
-  Forget(tombstone->manifest());
-  return absl::OkStatus();
+  for (const Manifest& manifest : purged) {
+    Forget(manifest);
+  }
+  return purged.size();
 }
 
 absl::StatusOr<uint64_t> AdapterBin::PurgeExpired(
@@ -231,24 +246,20 @@ absl::StatusOr<uint64_t> AdapterBin::PurgeExpired(
   uint64_t num_purged = 0;
   std::optional<NameVersion> last;
   while (!stop()) {
-    std::optional<NameVersion> expired;
+    std::vector<NameVersion> expired;
     {
       ASSIGN_OR_RETURN(const RocksDb::Use db, context_->db->Acquire());
-      ASSIGN_OR_RETURN(
-          expired,
-          AdapterIndex(context_->db.get(), *db).FindDeletedBefore(limit, last));
+      AdapterIndex index(context_->db.get(), *db);
+      ASSIGN_OR_RETURN(expired,
+                       index.FindDeletedBefore(limit, last, kMostPurgedAtOnce));
     }
-    if (!expired.has_value()) {
+    if (expired.empty()) {
       break;
     }
-    // Undeleted, purged or uploaded again meanwhile: not ours any more.
-    if (const absl::Status status = PurgeDeleted(*expired, /*sync=*/false);
-        status.ok()) {
-      ++num_purged;
-    } else if (!absl::IsNotFound(status)) {
-      return status;
-    }
-    last = std::move(expired);
+    // Some may have been undeleted, purged or uploaded again meanwhile.
+    ASSIGN_OR_RETURN(const uint64_t num, PurgeDeleted(expired));
+    num_purged += num;
+    last = expired.back();
   }
   return num_purged;
 }

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 
@@ -45,7 +46,7 @@ class AdapterBin {
       ABSL_LOCKS_EXCLUDED(context_->commit_mu);
 
   // Purges what was deleted before the window began; returns how many. `stop`
-  // is asked before each. Errors: Unavailable, ResourceExhausted, DataLoss.
+  // is asked now and then. Errors: Unavailable, ResourceExhausted, DataLoss.
   absl::StatusOr<uint64_t> PurgeExpired(const std::function<bool()>& stop)
       ABSL_LOCKS_EXCLUDED(context_->commit_mu);
 
@@ -63,7 +64,9 @@ class AdapterBin {
                 rocksdb::WriteBatch* batch);
   // Counts `manifest` out, once it is purged, and has its blob removed.
   void Forget(const Manifest& manifest);
-  absl::Status PurgeDeleted(const NameVersion& key, bool sync)
+  // Purges those of `keys` that are among the deleted ones, in one write;
+  // returns how many.
+  absl::StatusOr<uint64_t> PurgeDeleted(absl::Span<const NameVersion> keys)
       ABSL_LOCKS_EXCLUDED(context_->commit_mu);
 
   StoreContext* const context_;

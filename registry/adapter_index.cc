@@ -133,22 +133,27 @@ absl::StatusOr<std::optional<AdapterIndex::Grave>> AdapterIndex::FindGrave(
   return grave;
 }
 
-absl::StatusOr<std::optional<NameVersion>> AdapterIndex::FindDeletedBefore(
-    absl::Time limit, const std::optional<NameVersion>& last) {
+absl::StatusOr<std::vector<NameVersion>> AdapterIndex::FindDeletedBefore(
+    absl::Time limit, const std::optional<NameVersion>& last,
+    size_t max_found) {
+  std::vector<NameVersion> found;
   RangeIterator it(db_, kTombstoneKeys);
   if (last.has_value()) {
     it->Seek(absl::StrCat(TombstoneKey(*last), absl::string_view("\0", 1)));
   } else {
     it->SeekToFirst();
   }
-  for (; it->Valid(); it->Next()) {
+  for (; it->Valid() && found.size() < max_found; it->Next()) {
     ASSIGN_OR_RETURN(const Tombstone tombstone, ParseTombstone(it.value()));
-    if (absl::FromUnixMicros(tombstone.delete_time_us()) <= limit) {
-      return ParseVersionedKey(kTombstoneKeys, it.key());
+    std::optional<NameVersion> key =
+        ParseVersionedKey(kTombstoneKeys, it.key());
+    if (key.has_value() &&
+        absl::FromUnixMicros(tombstone.delete_time_us()) <= limit) {
+      found.push_back(*std::move(key));
     }
   }
   RETURN_IF_ERROR(Check(it));
-  return std::nullopt;
+  return found;
 }
 
 absl::StatusOr<bool> AdapterIndex::IsHeld(const Digest& digest) {

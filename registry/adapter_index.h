@@ -41,7 +41,7 @@ inline rocksdb::Slice ToSlice(absl::string_view view) {
 }
 
 // Iterates over the keys of one kind and never leaves them: stepping onto a
-// chunk would read its megabyte. REQUIRES: the range is a constant.
+// chunk would read its megabyte. REQUIRES: what the range shows outlives it.
 class RangeIterator {
  public:
   RangeIterator(rocksdb::DB& db, const KeyRange& range);
@@ -86,9 +86,11 @@ class AdapterIndex {
   absl::StatusOr<std::optional<Tombstone>> FindTombstone(
       const NameVersion& version);
   absl::StatusOr<std::optional<Grave>> FindGrave(const NameVersion& version);
-  // The first adapter after `last` that was deleted before `limit`.
-  absl::StatusOr<std::optional<NameVersion>> FindDeletedBefore(
-      absl::Time limit, const std::optional<NameVersion>& last);
+  // The first adapters after `last` that were deleted before `limit`, at most
+  // `max_found`.
+  absl::StatusOr<std::vector<NameVersion>> FindDeletedBefore(
+      absl::Time limit, const std::optional<NameVersion>& last,
+      size_t max_found);
   // True if a deleted adapter that may come back needs `digest`.
   absl::StatusOr<bool> IsHeld(const Digest& digest);
   // The highest version that `name` has or had; 0: none.

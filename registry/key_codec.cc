@@ -78,6 +78,10 @@ std::string InspectionKey(const Digest& digest) {
   return absl::StrCat(kInspectionPrefix, EncodeDigest(digest));
 }
 
+std::string DamageMarkKey(const Digest& digest) {
+  return absl::StrCat(kDamageMarkKeys.begin, EncodeDigest(digest));
+}
+
 std::string ChunkKey(ChunkId chunk) {
   return absl::StrCat(kChunkKeys.begin, EncodeChunkId(chunk));
 }
@@ -172,6 +176,13 @@ std::optional<NameVersion> ParseManifestKey(absl::string_view key) {
 
 std::optional<Digest> ParseBlobKey(absl::string_view key) {
   if (!absl::StartsWith(key, kBlobKeys.begin)) {
+    return std::nullopt;
+  }
+  return ParseDigest(key.substr(kPrefixBytes));
+}
+
+std::optional<Digest> ParseDamageMarkKey(absl::string_view key) {
+  if (!absl::StartsWith(key, kDamageMarkKeys.begin)) {
     return std::nullopt;
   }
   return ParseDigest(key.substr(kPrefixBytes));

@@ -42,6 +42,7 @@ inline constexpr KeyRange kHoldKeys = {"e/", "e0"};
 inline constexpr KeyRange kGraveKeys = {"g/", "g0"};
 inline constexpr KeyRange kTombstoneKeys = {"x/", "x0"};
 inline constexpr KeyRange kReferenceKeys = {"d/", "d0"};
+inline constexpr KeyRange kDamageMarkKeys = {"m/", "m0"};
 inline constexpr KeyRange kManifestKeys = {"n/", "n0"};
 inline constexpr KeyRange kChunkSizeKeys = {"s/", "s0"};
 inline constexpr KeyRange kRecipeAliasKeys = {"q/", "q0"};
@@ -57,6 +58,8 @@ std::string AliasPrefix(absl::string_view name);
 std::string BlobKey(const Digest& digest);
 // Of what was computed of the blob `digest`.
 std::string InspectionKey(const Digest& digest);
+// Says that the bytes of the blob `digest` were found damaged.
+std::string DamageMarkKey(const Digest& digest);
 std::string ChunkKey(ChunkId chunk);
 std::string ChunkSizeKey(ChunkId chunk);
 std::string ReferenceKey(const Digest& digest, const NameVersion& version);
@@ -96,6 +99,7 @@ std::string UsePrefix(const Digest& digest);
 // The reverse; nullopt for a key of another kind or shape.
 std::optional<NameVersion> ParseManifestKey(absl::string_view key);
 std::optional<Digest> ParseBlobKey(absl::string_view key);
+std::optional<Digest> ParseDamageMarkKey(absl::string_view key);
 std::optional<ChunkId> ParseChunkSizeKey(absl::string_view key);
 // The name and version that a reference or use key holds.
 std::optional<NameVersion> ParseReferenceKey(absl::string_view key);

@@ -2,20 +2,17 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 
 #include "base/digest.h"
-#include "base/log.h"
 #include "base/status_macros.h"
-#include "registry/adapter_index.h"
 #include "registry/key_codec.h"
+#include "registry/quarantine.h"
 #include "registry/store_context.h"
 
 namespace stockpot {
@@ -32,23 +29,8 @@ RocksBlobReader::RocksBlobReader(StoreContext* context, const Digest& digest,
               header_.chunk_bytes()) {}
 
 absl::Status RocksBlobReader::Report(absl::Status status) {
-  if (!absl::IsDataLoss(status)) {
-    return status;
-  }
-  // The blob may have been healed by a later upload while we read the old one.
-  absl::StatusOr<RocksDb::Use> db = context_->db->Acquire();
-  if (db.ok()) {
-    const absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> now =
-        AdapterIndex(context_->db.get(), **db).FindBlob(digest_);
-    if (now.ok() && now->has_value() &&
-        (*now)->upload_id() == header_.upload_id() &&
-        !context_->blobs.IsQuarantined(digest_)) {
-      context_->blobs.Quarantine(digest_);
-      context_->options.log(
-          Severity::kError,
-          absl::StrCat("adapter ", digest_.ToString(),
-                       " is quarantined: ", status.message()));
-    }
+  if (absl::IsDataLoss(status)) {
+    QuarantineBlob(context_, digest_, header_.upload_id(), status.message());
   }
   return status;
 }

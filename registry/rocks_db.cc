@@ -275,9 +275,11 @@ absl::Status RocksDb::LoadSeal(rocksdb::DB& db) {
   if (!writable()) {
     return absl::OkStatus();
   }
-  if (!seal_.has_value()) {
-    // New, or written before there were seals.
+  if (!seal_.has_value() || !seal_->IsCurrent()) {
+    // New, or written by a build that seals less, or other kinds of key.
+    const uint64_t num_commits = seal_.has_value() ? seal_->num_commits : 0;
     ASSIGN_OR_RETURN(seal_, ComputeSeal(db));
+    seal_->num_commits = num_commits;
     rocksdb::WriteBatch batch;
     RETURN_IF_ERROR(WriteSealed(db, &batch, "seal its index"));
   }

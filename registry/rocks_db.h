@@ -85,9 +85,9 @@ class RocksDb {
   absl::StatusOr<Use> Acquire() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Applies `batch` at once; durable on return if `sync`, which every change of
-  // kSealedKeys needs. After the first failure the database takes no writes
-  // until Reopen(). Errors: as FromRocks(); with `sync`, whether it was applied
-  // is unknown.
+  // sealed keys (index_seal.h) needs. After the first failure the database
+  // takes no writes until Reopen(). Errors: as FromRocks(); with `sync`,
+  // whether it was applied is unknown.
   absl::Status Write(rocksdb::DB& db, rocksdb::WriteBatch* batch, bool sync,
                      absl::string_view action)
       ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
@@ -120,7 +120,8 @@ class RocksDb {
   RocksDb(Options options, OnOpen on_open);
 
   absl::Status OpenDatabase() ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
-  // Learns the seal of a freshly opened `db`; makes it if there is none.
+  // Learns the seal of a freshly opened `db`; makes it if there is none, or one
+  // of a build that seals other keys.
   absl::Status LoadSeal(rocksdb::DB& db) ABSL_LOCKS_EXCLUDED(mu_, seal_mu_);
   // A witness that cannot be written is logged, and missed only at the next
   // damage.

@@ -191,6 +191,7 @@ absl::Status OpenedStore::RemoveChunks(rocksdb::DB& db, const Digest& digest) {
   rocksdb::WriteBatch batch;
   batch.Delete(BlobKey(digest));
   batch.Delete(InspectionKey(digest));
+  batch.Delete(DamageMarkKey(digest));
   StoreTotals change;
   const absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> header =
       AdapterIndex(context_.db.get(), db).FindBlob(digest);

@@ -301,6 +301,7 @@ absl::Status RocksUpload::WriteCommit(rocksdb::DB& db,
     header.set_safetensors_sha256(EncodeDigest(*sha256_));
     header.set_adapter_config(spec_.adapter_config);
     batch.Put(BlobKey(digest), header.SerializeAsString());
+    batch.Delete(DamageMarkKey(digest));
   }
   if (!place.existing.has_value()) {
     const NameVersion key = {spec_.name, place.version};

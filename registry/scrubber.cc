@@ -5,6 +5,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -15,6 +16,7 @@
 #include "base/status_macros.h"
 #include "registry/adapter_index.h"
 #include "registry/key_codec.h"
+#include "registry/quarantine.h"
 #include "registry/rocks_blob_reader.h"
 #include "registry/rocks_db.h"
 #include "registry/store_context.h"
@@ -188,9 +190,12 @@ absl::Status Scrubber::RunPass(const Job& job, ScrubProgress* progress) {
   RETURN_IF_ERROR(CheckTables());
   ASSIGN_OR_RETURN(const std::vector<Digest> blobs, ListBlobs(job));
   progress->num_blobs = blobs.size();
-  // Some have no readable header and are in no list.
+  // Those whose header is missing are in no list.
+  const absl::flat_hash_set<Digest> listed(blobs.begin(), blobs.end());
   for (const Digest& digest : context_->blobs.Quarantined()) {
-    AddDamaged(digest, progress);
+    if (!listed.contains(digest)) {
+      AddDamaged(digest, progress);
+    }
   }
   absl::Status first_error;
   for (const Digest& digest : blobs) {
@@ -237,18 +242,17 @@ absl::StatusOr<std::vector<Digest>> Scrubber::ListBlobs(const Job& job) {
 
 absl::Status Scrubber::CheckBlob(const Job& job, const Digest& digest,
                                  ScrubProgress* progress) {
-  if (context_->blobs.IsQuarantined(digest)) {
-    return absl::OkStatus();  // Told already.
-  }
   const absl::Status status = ReadBlob(job, digest, progress);
-  if (!absl::IsDataLoss(status)) {
+  if (absl::IsCancelled(status)) {
     return status;
   }
-  // Unless it was healed or deleted while it was read.
+  // Also if it was before, and now cannot be read for whatever reason.
   if (context_->blobs.IsQuarantined(digest)) {
     AddDamaged(digest, progress);
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  // Damage that is not there any more was healed or deleted meanwhile.
+  return absl::IsDataLoss(status) ? absl::OkStatus() : status;
 }
 
 absl::Status Scrubber::ReadBlob(const Job& job, const Digest& digest,
@@ -259,7 +263,9 @@ absl::Status Scrubber::ReadBlob(const Job& job, const Digest& digest,
     ASSIGN_OR_RETURN(const RocksDb::Use db, context_->db->Acquire());
     absl::StatusOr<std::optional<AdapterIndex::BlobHeader>> found =
         AdapterIndex(context_->db.get(), *db).FindBlob(digest);
-    if (absl::IsDataLoss(found.status())) {
+    if (absl::IsDataLoss(found.status()) &&
+        !context_->blobs.IsQuarantined(digest)) {
+      // Needs no mark: the audit sees it too.
       context_->blobs.Quarantine(digest);
       context_->options.log(
           Severity::kError,
@@ -271,12 +277,14 @@ absl::Status Scrubber::ReadBlob(const Job& job, const Digest& digest,
   if (!header.has_value()) {
     return absl::OkStatus();  // Deleted since it was listed.
   }
+  const uint64_t upload_id = header->upload_id();
   RocksBlobReader reader(context_, digest, *std::move(header), std::move(pin));
   std::string chunk;
   while (!context_->blobs.IsDoomed(digest)) {
     const absl::Time start = absl::Now();
     ASSIGN_OR_RETURN(const bool more, reader.Next(&chunk));
     if (!more) {
+      LiftQuarantine(context_, digest, upload_id);
       break;
     }
     progress->bytes_checked += chunk.size();

@@ -6,8 +6,9 @@
 // nobody waits for: it reads a chunk, then pauses as long as the rate asks. A
 // pass in the background begins at a random blob, so that restarts do not leave
 // the same ones unread. A pass that somebody asks for ends the one in the
-// background. A damaged blob is quarantined, as when a reader meets it; one
-// that is deleted meanwhile is let go. Thread-safe.
+// background. A damaged blob is quarantined, as when a reader meets it, and let
+// out when a later pass reads it well; one that is deleted meanwhile is let go.
+// Thread-safe.
 
 #ifndef STOCKPOT_REGISTRY_SCRUBBER_H_
 #define STOCKPOT_REGISTRY_SCRUBBER_H_

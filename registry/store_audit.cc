@@ -30,6 +30,7 @@
 #include "registry/adapter_ref.h"
 #include "registry/chunk_source.h"
 #include "registry/key_codec.h"
+#include "registry/quarantine.h"
 #include "registry/record_codec.h"
 #include "registry/rocks_db.h"
 
@@ -47,6 +48,7 @@ class Auditor {
   absl::Status ReadTombstones();
   absl::Status CountRecipes();
   absl::Status ReadBlobs(const std::function<bool(const Digest&)>& is_pinned);
+  absl::Status ReadDamageMarks();
   absl::Status ReadChunkSizes();
   absl::Status ReadBlobFiles();
   absl::Status Finish();
@@ -181,6 +183,22 @@ absl::Status Auditor::ReadBlobs(
   }
   for (const Digest& digest : missing) {
     MarkDamaged(digest, "its header is missing");
+  }
+  return owner_.Convert(it->status(), kAuditing);
+}
+
+absl::Status Auditor::ReadDamageMarks() {
+  RangeIterator it(db_, kDamageMarkKeys);
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    const std::optional<Digest> digest = ParseDamageMarkKey(it.key());
+    const auto blob = blobs_.find(ParseDamageMark(it.value()));
+    if (digest.has_value() && blob != blobs_.end() &&
+        blob->second.digest == *digest) {
+      MarkDamaged(*digest, "its bytes were found damaged before");
+    } else {
+      // Of bytes that are gone.
+      RETURN_IF_ERROR(Remove(it.key()));
+    }
   }
   return owner_.Convert(it->status(), kAuditing);
 }
@@ -320,6 +338,7 @@ absl::StatusOr<AuditResult> AuditStore(
   RETURN_IF_ERROR(auditor.ReadTombstones());
   RETURN_IF_ERROR(auditor.CountRecipes());
   RETURN_IF_ERROR(auditor.ReadBlobs(is_pinned));
+  RETURN_IF_ERROR(auditor.ReadDamageMarks());
   RETURN_IF_ERROR(auditor.ReadChunkSizes());
   RETURN_IF_ERROR(auditor.ReadBlobFiles());
   RETURN_IF_ERROR(auditor.Finish());

@@ -28,7 +28,7 @@ struct AuditResult {
   StoreTotals totals;
   NamespaceUsages namespaces;
   uint64_t last_upload_id = 0;
-  // Blobs that are named but not whole on disk.
+  // Blobs that are named but not whole on disk, or marked as damaged.
   absl::flat_hash_set<Digest> damaged;
   uint64_t num_orphan_chunks = 0;  // Removed, if the database is writable.
   uint64_t num_orphan_blobs = 0;
@@ -44,9 +44,10 @@ absl::Status CheckFormat(RocksDb& owner, rocksdb::DB& db,
 // Checks that every manifest, deleted or not, has its blob, every blob its
 // chunks with the right sizes, and every blob file its bytes; removes chunks of
 // uploads that never committed and blobs that nothing names and `is_pinned`
-// denies. Reads no chunk, unless a blob file is missing or short: then all, to
-// learn whose they were. Memory: some 100 bytes for each blob. REQUIRES: nobody
-// else uses `db`. Errors: Unavailable, ResourceExhausted.
+// denies, and marks of blobs that are gone. Reads no chunk, unless a blob file
+// is missing or short: then all, to learn whose they were. Memory: some 100
+// bytes for each blob. REQUIRES: nobody else uses `db`. Errors: Unavailable,
+// ResourceExhausted.
 absl::StatusOr<AuditResult> AuditStore(
     RocksDb& owner, rocksdb::DB& db,
     const std::function<bool(const Digest&)>& is_pinned,

@@ -36,6 +36,7 @@ TEST(KeyCodecTest, KeysParseBack) {
   const NameVersion version = {"a.b", 2147483647};
   EXPECT_EQ(ParseManifestKey(ManifestKey(version)), version);
   EXPECT_EQ(ParseBlobKey(BlobKey(digest)), digest);
+  EXPECT_EQ(ParseDamageMarkKey(DamageMarkKey(digest)), digest);
   EXPECT_EQ(ParseReferenceKey(ReferenceKey(digest, version)), version);
   EXPECT_EQ(ParseAliasKey(AliasKey("a", "prod")), "prod");
   const ChunkId chunk = {0x0102030405060708, 0xFFFFFFFF};
@@ -57,6 +58,7 @@ TEST(KeyCodecTest, ForeignKeysDoNotParse) {
         AliasPrefix("a"), CardKey({"a", 1})}) {
     EXPECT_EQ(ParseManifestKey(key), std::nullopt);
     EXPECT_EQ(ParseBlobKey(key), std::nullopt);
+    EXPECT_EQ(ParseDamageMarkKey(key), std::nullopt);
     EXPECT_EQ(ParseReferenceKey(key), std::nullopt);
     EXPECT_EQ(ParseChunkSizeKey(key), std::nullopt);
     EXPECT_EQ(ParseAliasKey(key), std::nullopt);

@@ -2,6 +2,7 @@
 // tests/golden/registry; make_golden_store.cc says what is in them.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,7 +16,9 @@
 
 #include "base/digest.h"
 #include "registry/adapter_store.h"
+#include "registry/index_seal.h"
 #include "registry/key_codec.h"
+#include "registry/recipe_store.h"
 #include "registry/store_audit.h"
 #include "tests/registry/rocks_store_fixture.h"
 #include "tests/registry/store_fixture.h"
@@ -71,6 +74,20 @@ TEST_P(UpgradeTest, EverythingIsThereAndCanBeChanged) {
   EXPECT_EQ(Errors(), "");
 }
 
+TEST_P(UpgradeTest, TheSealCoversWhatThisBuildSeals) {
+  ASSERT_THAT(Open(), IsOk());
+  Edit([&](rocksdb::DB& db) {
+    const absl::StatusOr<std::optional<IndexSeal>> seal = ReadSeal(db);
+    ASSERT_THAT(seal, IsOk());
+    ASSERT_TRUE(seal->has_value());
+    EXPECT_TRUE((*seal)->IsCurrent());
+    absl::StatusOr<IndexSeal> held = ComputeSeal(db);
+    ASSERT_THAT(held, IsOk());
+    held->num_commits = (*seal)->num_commits;
+    EXPECT_EQ(*held, **seal);
+  });
+}
+
 TEST_P(UpgradeTest, TheFormatIsRaisedSoThatOlderBuildsRefuseIt) {
   ASSERT_THAT(Open(), IsOk());
   storage::v1::StoreFormat format;
@@ -82,7 +99,42 @@ TEST_P(UpgradeTest, TheFormatIsRaisedSoThatOlderBuildsRefuseIt) {
   EXPECT_EQ(format.version(), kStoreFormat);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, UpgradeTest, ::testing::Values("format1"),
+// Its seal covers manifests and aliases alone.
+class UpgradeFormat2Test : public UpgradeTest {};
+
+TEST_P(UpgradeFormat2Test, RecipesAndWhatWasDeletedAreThereAndSealed) {
+  RocksStoreOptions options = Options();
+  options.undelete_window = absl::Hours(1);
+  options.clock = [] { return absl::FromUnixSeconds(1'700'000'001); };
+  ASSERT_THAT(Open(options), IsOk());
+  const absl::StatusOr<RecipeRecord> blend =
+      store_->recipes().Get(Ref("blend@prod"));
+  ASSERT_THAT(blend, IsOk());
+  EXPECT_EQ(blend->version, 1);
+  EXPECT_EQ(blend->recipe, "first");
+  EXPECT_EQ(blend->description, "answers in two voices");
+  EXPECT_EQ(store_->Stats().num_recipes, 1u);
+  // The numbers of what is gone stay taken.
+  RecipeSpec spec;
+  spec.name = "blend";
+  spec.recipe = "third";
+  EXPECT_EQ(store_->recipes().Save(spec)->version, 3);
+  EXPECT_EQ(Store(*store_, "gone", "other bytes")->record.version, 2);
+  ASSERT_THAT(store_->Undelete(Ref("sql@3")), IsOk());
+  ASSERT_THAT(Open(options), IsOk());
+  Edit([](rocksdb::DB& db) {
+    ASSERT_TRUE(db.Delete({}, RecipeKey({"blend", 1})).ok());
+  });
+  EXPECT_THAT(Open(options), StatusIs(absl::StatusCode::kDataLoss, _));
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, UpgradeFormat2Test,
+                         ::testing::Values("format2"), [](const auto& info) {
+                           return std::string(info.param);
+                         });
+
+INSTANTIATE_TEST_SUITE_P(Golden, UpgradeTest,
+                         ::testing::Values("format1", "format2"),
                          [](const auto& info) {
                            return std::string(info.param);
                          });
