@@ -19,6 +19,8 @@ constexpr MethodFlag kMethodFlags[] = {
     {"--density", "density", "Share of entries kept, in (0, 1] [0.5]"},
     {"--epsilon", "epsilon", "della: density +- epsilon [0.1]"},
     {"--gamma", "gamma", "breadcrumbs: share of outliers dropped [0.01]"},
+    {"--beta", "beta",
+     "compress_then_merge: how far strong skills shape the bases [1]"},
     {"--sign-election", "sign_election", "total or frequency [total]"},
     {"--space", "space", "delta, factors or core [delta]"},
     {"--dialect", "dialect", "peft or mergekit [peft]"},

@@ -84,7 +84,8 @@ LowRank Merge(absl::Span<const MergeTerm> terms, int64_t rank,
     case MergeMethod::kIso:
       return MergeIso(terms, rank);
     case MergeMethod::kCompressThenMerge:
-      return CompressThenMerge(terms, rank, InnerRule(options, stream));
+      return CompressThenMerge(terms, rank, InnerRule(options, stream),
+                               {.beta = options.beta});
     case MergeMethod::kMagnitudePrune:
     case MergeMethod::kTies:
     case MergeMethod::kDare:

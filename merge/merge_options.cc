@@ -26,6 +26,7 @@ enum Reads : uint32_t {
   kReadsDialect = 1 << 8,
   kReadsRank = 1 << 9,
   kReadsLambda = 1 << 10,
+  kReadsBeta = 1 << 11,
 };
 
 constexpr uint32_t kReadsOfEveryRule =
@@ -59,7 +60,7 @@ constexpr MethodRow kMethods[] = {
     {MergeMethod::kTsv, "tsv", kReadsRank | kReadsLambda},
     {MergeMethod::kIso, "iso", kReadsRank | kReadsLambda},
     {MergeMethod::kCompressThenMerge, "compress_then_merge",
-     kReadsOfInnerRules},
+     kReadsOfInnerRules | kReadsBeta},
 };
 
 const MethodRow* Find(MergeMethod method) {
@@ -176,6 +177,10 @@ class OptionCheck {
           "lambda",
           absl::StrCat("must be finite, at most ", MergeOptions::kMaxLambda,
                        " in size and not 0; got ", options_.lambda));
+    }
+    if (Reads(kReadsBeta) && !(options_.beta >= 0 && options_.beta <= 1)) {
+      return Bad("beta",
+                 absl::StrCat("must be in [0, 1]; got ", options_.beta));
     }
     if (Reads(kReadsRank) && options_.rank > MergeOptions::kMaxRank) {
       return Bad("rank", absl::StrCat("must be in [1, ", MergeOptions::kMaxRank,
@@ -320,6 +325,10 @@ std::vector<MergeOption> CanonicalOptions(const MergeOptions& options) {
   add(kReadsRank, "rank", options.rank,
       options.rank == 0 ? "largest" : std::to_string(options.rank));
   add_float(kReadsLambda, "lambda", options.lambda);
+  // As pico, younger than digests that clients hold: those stay.
+  if (options.beta != 1) {
+    add_float(kReadsBeta, "beta", options.beta);
+  }
   if (options.pico) {
     out.push_back({"pico", 1, "true"});
   }

@@ -73,6 +73,9 @@ struct MergeOptions {
   float gamma = 0.01f;
   // Multiplies the merged update. Finite, at most kMaxLambda in size, not 0.
   float lambda = 1;
+  // kCompressThenMerge: how much the skills' own strengths shape the shared
+  // bases, in [0, 1]; 0 makes all equal.
+  float beta = 1;
   // Of the methods that draw masks. Equal seeds give equal masks everywhere.
   uint64_t seed = 0;
   // Of the result, in [1, kMaxRank]; 0: the largest rank among the skills.

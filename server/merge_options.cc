@@ -117,6 +117,12 @@ class MethodReader {
     }
     return *this;
   }
+  MethodReader& ReadBeta(const v1::CompressThenMergeMethod& message) {
+    if (message.has_beta()) {
+      options_.beta = message.beta();
+    }
+    return *this;
+  }
   MethodReader& ReadGamma(const v1::BreadcrumbsMethod& message) {
     if (message.has_gamma()) {
       options_.gamma = message.gamma();
@@ -234,6 +240,7 @@ absl::StatusOr<MergeOptions> ToMergeOptions(const Recipe& recipe) {
     case Recipe::kCompressThenMerge:
       return read(MergeMethod::kCompressThenMerge)
           .ReadInner(recipe.compress_then_merge())
+          .ReadBeta(recipe.compress_then_merge())
           .Finish(pico);
   }
   return absl::InvalidArgumentError("recipe.method is unknown");

@@ -63,6 +63,11 @@ TEST(MethodTextTest, EveryMethodCanBeNamed) {
       SetMethod({.method = "knots", .options = {{"rule", "dare"}}}, recipe),
       IsOk());
   EXPECT_EQ(recipe.knots().rule(), v1::INNER_RULE_DARE);
+  ASSERT_THAT(SetMethod({.method = "compress_then_merge",
+                         .options = {{"beta", "0.25"}}},
+                        recipe),
+              IsOk());
+  EXPECT_EQ(recipe.compress_then_merge().beta(), 0.25f);
 }
 
 TEST(MethodTextTest, WhatIsWrongIsNamedTogetherWithWhatIsThere) {

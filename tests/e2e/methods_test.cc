@@ -294,6 +294,10 @@ TEST_F(MethodsTest, HostileOptionsAreNamedAndNothingIsKept) {
              static_cast<v1::InnerRule>(1 << 30));
        },
        kInvalid, "recipe.compress_then_merge.rule"},
+      {[](auto* r) { r->mutable_compress_then_merge()->set_beta(1.5f); },
+       kInvalid, "recipe.compress_then_merge.beta"},
+      {[](auto* r) { r->mutable_compress_then_merge()->set_beta(kNan); },
+       kInvalid, "recipe.compress_then_merge.beta"},
       {[](auto* r) {
          r->mutable_ties()->set_space(v1::TiesMethod::SPACE_FACTORS);
          r->mutable_ties()->set_rank(4);

@@ -23,6 +23,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "merge/methods/compress_then_merge.h"
 #include "merge/methods/delta_space.h"
 #include "merge/methods/entries.h"
 #include "merge/methods/streamed_svd.h"
@@ -333,6 +334,24 @@ TEST(MergeModuleTest, PicoKeepsTheMeanStrength) {
     EXPECT_NEAR(Norm(Product(Merged(terms, options))), mean, 1e-4 * mean)
         << MethodText(options);
   }
+}
+
+TEST(MergeModuleTest, BetaReachesTheSharedBases) {
+  // One skill strong and one weak: bases of few ranks follow the strong one.
+  const std::vector<MergeTerm> terms = {MakeTerm("x", 4, 20, 12, 8, 1),
+                                        MakeTerm("y", 4, 20, 12, 1, 0.5)};
+  MergeOptions options = {.method = MergeMethod::kCompressThenMerge, .rank = 3};
+  MergeOptions inner = options;
+  inner.method = MergeMethod::kTies;
+  for (const float beta : {0.0f, 0.3f, 1.0f}) {
+    options.beta = beta;
+    const LowRank want = CompressThenMerge(
+        terms, 3, EntryRuleOf(inner, /*stream=*/0), {.beta = beta});
+    EXPECT_EQ(Distance(Product(Merged(terms, options)), Product(want)), 0);
+  }
+  const at::Tensor one = Product(Merged(terms, options));
+  options.beta = 0;
+  EXPECT_GE(Distance(Product(Merged(terms, options)), one), 1e-2 * Norm(one));
 }
 
 TEST(MergeModuleTest, CatSplitsAndAddsUp) {

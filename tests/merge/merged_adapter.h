@@ -66,6 +66,8 @@ inline std::vector<MergeOptions> MethodsToServe() {
     all.push_back(options);
   }
   all.push_back({.pico = true});
+  all.push_back(
+      {.method = MergeMethod::kCompressThenMerge, .beta = 0.25f, .rank = 6});
   all.push_back({.method = MergeMethod::kDare,
                  .dialect = MergeDialect::kMergekit,
                  .sign_election = SignElection::kFrequency,

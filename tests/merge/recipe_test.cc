@@ -286,11 +286,26 @@ TEST(RecipeTest, MethodTextNamesWhatTheMethodReads) {
   EXPECT_EQ(MethodText({.method = MergeMethod::kKnots}),
             "knots(rule=ties,density=0.5,sign_election=total,rank=largest,"
             "lambda=1)");
+  const MergeOptions compress = {.method = MergeMethod::kCompressThenMerge};
+  EXPECT_EQ(MethodText(compress),
+            "compress_then_merge(rule=ties,density=0.5,sign_election=total,"
+            "rank=largest,lambda=1)");
+  MergeOptions even = compress;
+  even.beta = 0.25f;
+  EXPECT_EQ(MethodText(even),
+            "compress_then_merge(rule=ties,density=0.5,sign_election=total,"
+            "rank=largest,lambda=1,beta=0.25)");
+}
+
+TEST(RecipeTest, BetaOfOneLeavesTheDigestThatWasBeforeIt) {
+  const MergeOptions compress = {.method = MergeMethod::kCompressThenMerge};
+  EXPECT_EQ(DigestOf(compress).ToHex(),
+            "a22b11af67b5506897dd800b3dcdbc299d87d35e0c423efb3f612ff95b717e21");
 }
 
 // One change of each field, all within bounds for every method.
 std::vector<MergeOptions> ChangedByOne(const MergeOptions& options) {
-  std::vector<MergeOptions> changed(9, options);
+  std::vector<MergeOptions> changed(10, options);
   changed[0].density = 0.4f;
   changed[1].epsilon = 0.2f;
   changed[2].gamma = 0.2f;
@@ -300,6 +315,7 @@ std::vector<MergeOptions> ChangedByOne(const MergeOptions& options) {
   changed[6].space = MergeSpace::kCore;
   changed[7].dialect = MergeDialect::kMergekit;
   changed[8].rule = MergeMethod::kDare;
+  changed[9].beta = 0.25f;
   return changed;
 }
 
@@ -323,7 +339,7 @@ TEST(RecipeTest, TheDigestHoldsWhatTheMethodReadsAndNothingElse) {
     differs.push_back(DigestOf(changed) != DigestOf(ties));
   }
   EXPECT_THAT(differs, ElementsAre(true, false, false, true, false, true, true,
-                                   true, false));
+                                   true, false, false));
   MergeOptions frequency = ties;
   frequency.sign_election = SignElection::kFrequency;
   EXPECT_NE(DigestOf(frequency), DigestOf(ties));
@@ -392,6 +408,10 @@ TEST(RecipeTest, BadOptionsAreNamed) {
     bad.push_back(
         {{.method = kDella, .epsilon = epsilon}, "recipe.della.epsilon"});
   }
+  for (const float beta : {-0.1f, 1.1f, kNan, kInf, -kInf}) {
+    bad.push_back({{.method = MergeMethod::kCompressThenMerge, .beta = beta},
+                   "recipe.compress_then_merge.beta"});
+  }
   for (const float gamma : {-0.1f, 0.51f, 1.0f, kNan, kInf}) {
     bad.push_back(
         {{.method = kBreadcrumbs, .gamma = gamma}, "recipe.breadcrumbs.gamma"});
@@ -418,7 +438,8 @@ TEST(RecipeTest, BoundsThemselvesAreFine) {
            {.method = MergeMethod::kDella, .density = 1, .epsilon = 0},
            {.method = MergeMethod::kBreadcrumbs,
            .density = 0.7f,
-           .gamma = 0.3f}}) {
+           .gamma = 0.3f},
+           {.method = MergeMethod::kCompressThenMerge, .beta = 0}}) {
     EXPECT_THAT(TryMethod(options), IsOk()) << MethodText(options);
   }
   // What a method does not read may be anything.
