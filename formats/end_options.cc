@@ -73,9 +73,11 @@ absl::StatusOr<std::vector<std::string>> ReadSaved(const ordered_json& root) {
 absl::StatusOr<TrainedTokens> ReadTokens(std::string module,
                                          const ordered_json& list) {
   TrainedTokens trained{std::move(module), {}};
-  if (!list.is_array() || list.size() > EndOptions::kMaxTokens) {
-    return FieldError(kTokens, "must list at most ", EndOptions::kMaxTokens,
-                      " token ids of a module");
+  // None of a module that is named would read as all of its rows.
+  if (!list.is_array() || list.empty() ||
+      list.size() > EndOptions::kMaxTokens) {
+    return FieldError(kTokens, "must list 1 to ", EndOptions::kMaxTokens,
+                      " token ids of each module that it names");
   }
   absl::flat_hash_set<int64_t> seen;
   for (const ordered_json& token : list) {

@@ -19,7 +19,7 @@ namespace stockpot {
 struct TrainedTokens {
   // The end of the module's path; empty: the embedding.
   std::string module;
-  // In the order of the tensor's rows; each once, not negative.
+  // In the order of the tensor's rows; at least one, each once, not negative.
   std::vector<int64_t> tokens;
 };
 

@@ -97,14 +97,15 @@ AdminService::BackupRegistry(grpc::CallbackServerContext* context,
 }
 
 grpc::ServerWriteReactor<v1::VerifyRegistryResponse>*
-AdminService::VerifyRegistry(grpc::CallbackServerContext* /*context*/,
+AdminService::VerifyRegistry(grpc::CallbackServerContext* context,
                              const v1::VerifyRegistryRequest* request) {
   const Serving* serving = serving_->load();
   if (serving == nullptr) {
     return new EndedWriteReactor<v1::VerifyRegistryResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new VerifyReactor(*request, &serving->registry->scrubber(), metrics_);
+  return new VerifyReactor(context, *request, &serving->registry->scrubber(),
+                           idle_, metrics_);
 }
 
 grpc::ServerUnaryReactor* AdminService::ListResident(

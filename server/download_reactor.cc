@@ -6,9 +6,16 @@
 
 namespace stockpot {
 
-DownloadReactor::DownloadReactor(const char* method, Metrics* metrics,
-                                 WorkerPool* pool, Open open)
-    : method_(method), metrics_(metrics), pool_(pool), open_(std::move(open)) {
+DownloadReactor::DownloadReactor(grpc::CallbackServerContext* context,
+                                 const char* method, Metrics* metrics,
+                                 WorkerPool* pool, IdleWatch* idle, Open open)
+    : method_(method),
+      metrics_(metrics),
+      pool_(pool),
+      guard_(idle->Add(
+          [context](const absl::Status& /*why*/) { context->TryCancel(); })),
+      open_(std::move(open)) {
+  guard_->Heard(0);
   Run(&DownloadReactor::Begin);
 }
 
@@ -26,6 +33,7 @@ void DownloadReactor::Begin() {
   }
   stream_ = *std::move(stream);
   *message_.mutable_metadata() = std::move(stream_.metadata);
+  guard_->Wait();
   StartWrite(&message_);
 }
 
@@ -35,11 +43,14 @@ void DownloadReactor::WriteChunk() {
     End(more.status());
     return;
   }
+  guard_->Wait();
   StartWrite(&message_);
 }
 
 void DownloadReactor::OnWriteDone(bool ok) {
-  if (!ok) {
+  // What was written is what the client took; after a cut, nothing goes on.
+  const bool heard = guard_->Heard(message_.ByteSizeLong());
+  if (!ok || !heard) {
     End(absl::CancelledError("the client is gone"));
     return;
   }
@@ -47,6 +58,7 @@ void DownloadReactor::OnWriteDone(bool ok) {
 }
 
 void DownloadReactor::End(const absl::Status& status) {
+  guard_->Stop();
   metrics_->CountRequest(method_, status.code());
   Finish(ToGrpcStatus(status));
 }

@@ -1,6 +1,7 @@
 // A DownloadReactor streams one adapter, stored or exported: metadata, then its
 // bytes. Reads ahead of nothing: the next chunk is made when the last is
-// written. Deletes itself.
+// written. A client that takes nothing for IdleWatch's timeout is cut: what it
+// reads stays pinned until its call ends. Deletes itself.
 
 #ifndef STOCKPOT_SERVER_DOWNLOAD_REACTOR_H_
 #define STOCKPOT_SERVER_DOWNLOAD_REACTOR_H_
@@ -11,10 +12,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "proto/stockpot/v1/registry.pb.h"
 
+#include "server/idle_watch.h"
 #include "server/serving.h"
 #include "server/worker_pool.h"
 
@@ -33,8 +36,9 @@ class DownloadReactor
   using Open = std::function<absl::StatusOr<AdapterStream>()>;
 
   // `open` and the stream run on the pool and may block. `method` is a literal,
-  // for the metrics. Metrics and pool must outlive the call.
-  DownloadReactor(const char* method, Metrics* metrics, WorkerPool* pool,
+  // for the metrics. Watch, metrics and pool must outlive the call.
+  DownloadReactor(grpc::CallbackServerContext* context, const char* method,
+                  Metrics* metrics, WorkerPool* pool, IdleWatch* idle,
                   Open open);
 
  private:
@@ -50,6 +54,7 @@ class DownloadReactor
   const char* const method_;
   Metrics* const metrics_;
   WorkerPool* const pool_;
+  const std::shared_ptr<IdleWatch::Guard> guard_;
   Open open_;
   AdapterStream stream_;
   v1::DownloadAdapterResponse message_;

@@ -25,6 +25,30 @@ bool IdleWatch::Guard::Heard(size_t num_bytes) {
 void IdleWatch::Guard::Stop() {
   MutexLock lock(&mu_);
   cut_ = nullptr;
+  while (cutter_ != std::thread::id() &&
+         cutter_ != std::this_thread::get_id()) {
+    cut_ended_.Wait(&mu_);
+  }
+}
+
+void IdleWatch::Guard::Check(absl::Time now, absl::Duration timeout,
+                             const PaceRule& pace) {
+  absl::Status verdict;
+  Cut cut;
+  {
+    MutexLock lock(&mu_);
+    verdict = Judge(now, timeout, pace);
+    if (verdict.ok()) {
+      return;
+    }
+    cut = std::exchange(cut_, nullptr);
+    cutter_ = std::this_thread::get_id();
+  }
+  // Without the lock: whoever is told may stop the guard.
+  cut(verdict);
+  MutexLock lock(&mu_);
+  cutter_ = std::thread::id();
+  cut_ended_.SignalAll();
 }
 
 absl::Status IdleWatch::Guard::Judge(absl::Time now, absl::Duration timeout,
@@ -106,19 +130,7 @@ void IdleWatch::Loop() {
       guards_ = std::move(kept);
     }
     for (const std::shared_ptr<Guard>& guard : live) {
-      absl::Status verdict;
-      Cut cut;
-      {
-        MutexLock lock(&guard->mu_);
-        verdict = guard->Judge(absl::Now(), timeout_, pace_);
-        if (!verdict.ok()) {
-          cut = std::exchange(guard->cut_, nullptr);
-        }
-      }
-      // Without the lock: whoever is told may stop the guard.
-      if (cut != nullptr) {
-        cut(verdict);
-      }
+      guard->Check(absl::Now(), timeout_, pace_);
     }
   }
 }

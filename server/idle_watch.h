@@ -1,5 +1,5 @@
-// An IdleWatch cuts calls whose client has gone silent, or sends so slowly that
-// it only holds on to what others need. Thread-safe.
+// An IdleWatch cuts calls whose client has gone silent, or sends or takes so
+// slowly that it only holds on to what others need. Thread-safe.
 
 #ifndef STOCKPOT_SERVER_IDLE_WATCH_H_
 #define STOCKPOT_SERVER_IDLE_WATCH_H_
@@ -18,7 +18,8 @@
 
 namespace stockpot {
 
-// What a client must send, on average, in the time that it is waited for.
+// What a client must send or take, on average, in the time that it is waited
+// for.
 struct PaceRule {
   uint64_t min_bytes_per_second = 0;         // 0: anything.
   absl::Duration window = absl::Minutes(1);  // How long before it is judged.
@@ -36,15 +37,19 @@ class IdleWatch {
    public:
     // The client's turn. REQUIRES: the last Heard() was true.
     void Wait() ABSL_LOCKS_EXCLUDED(mu_);
-    // `num_bytes` came; our turn. False if the call was cut before, or
-    // stopped: then it is not ours to go on with.
+    // `num_bytes` came, or were taken; our turn. False if the call was cut
+    // before, or stopped: then it is not ours to go on with.
     bool Heard(size_t num_bytes) ABSL_LOCKS_EXCLUDED(mu_);
-    // Never cuts from now on.
+    // Never cuts from now on. A cut that has begun has ended on return, unless
+    // it is the caller: what it refers to may go.
     void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
    private:
     friend class IdleWatch;
 
+    // Cuts, if it must.
+    void Check(absl::Time now, absl::Duration timeout, const PaceRule& pace)
+        ABSL_LOCKS_EXCLUDED(mu_);
     absl::Status Judge(absl::Time now, absl::Duration timeout,
                        const PaceRule& pace) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -55,6 +60,8 @@ class IdleWatch {
     absl::Duration waited_ ABSL_GUARDED_BY(mu_);
     uint64_t num_bytes_ ABSL_GUARDED_BY(mu_) = 0;
     Cut cut_ ABSL_GUARDED_BY(mu_);  // Null: cut, or stopped.
+    CondVar cut_ended_;
+    std::thread::id cutter_ ABSL_GUARDED_BY(mu_);  // Runs the cut just now.
   };
 
   explicit IdleWatch(absl::Duration timeout, PaceRule pace = {});

@@ -59,7 +59,8 @@ ABSL_FLAG(absl::Duration, scrub_period, absl::Hours(24),
           "hashes once, at 1 MiB/s or as fast as that takes; 0: only when "
           "`stockpot hub verify` asks.");
 ABSL_FLAG(absl::Duration, upload_idle_timeout, absl::Seconds(60),
-          "An upload that is silent for so long is cut.");
+          "An upload that is silent for so long is cut, and so is a stream to "
+          "a client that takes nothing of it.");
 ABSL_FLAG(int64_t, upload_min_bytes_per_second, 1024,
           "An upload that is slower, over --upload_pace_window, is cut; 0: as "
           "slow as it likes.");

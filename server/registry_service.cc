@@ -207,7 +207,7 @@ RegistryService::RegisterAdapter(grpc::CallbackServerContext* context,
 }
 
 grpc::ServerWriteReactor<v1::DownloadAdapterResponse>*
-RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
+RegistryService::DownloadAdapter(grpc::CallbackServerContext* context,
                                  const v1::DownloadAdapterRequest* request) {
   const Serving* serving = serving_->load();
   if (serving == nullptr) {
@@ -215,7 +215,7 @@ RegistryService::DownloadAdapter(grpc::CallbackServerContext* /*context*/,
     return new EndedWriteReactor<v1::DownloadAdapterResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new DownloadReactor("DownloadAdapter", metrics_, pool_,
+  return new DownloadReactor(context, "DownloadAdapter", metrics_, pool_, idle_,
                              [serving, adapter = request->adapter()] {
                                return OpenStoredAdapter(*serving, adapter);
                              });
@@ -361,11 +361,12 @@ RegistryService::ExportRecipe(grpc::CallbackServerContext* context,
     return new EndedWriteReactor<v1::DownloadAdapterResponse>(
         ToGrpcStatus(ModelIsLoading()));
   }
-  return new DownloadReactor(
-      "ExportRecipe", metrics_, pool_, [context, serving, request = *request] {
-        return OpenExportedRecipe(*serving, request,
-                                  [=] { return context->IsCancelled(); });
-      });
+  return new DownloadReactor(context, "ExportRecipe", metrics_, pool_, idle_,
+                             [context, serving, request = *request] {
+                               return OpenExportedRecipe(
+                                   *serving, request,
+                                   [=] { return context->IsCancelled(); });
+                             });
 }
 
 }  // namespace stockpot

@@ -15,9 +15,15 @@ constexpr absl::Duration kLeastPause = absl::Milliseconds(500);
 
 }  // namespace
 
-VerifyReactor::VerifyReactor(const v1::VerifyRegistryRequest& request,
-                             Scrubber* scrubber, Metrics* metrics)
-    : scrubber_(scrubber), metrics_(metrics) {
+VerifyReactor::VerifyReactor(grpc::CallbackServerContext* context,
+                             const v1::VerifyRegistryRequest& request,
+                             Scrubber* scrubber, IdleWatch* idle,
+                             Metrics* metrics)
+    : scrubber_(scrubber),
+      metrics_(metrics),
+      guard_(idle->Add(
+          [context](const absl::Status& /*why*/) { context->TryCancel(); })) {
+  guard_->Heard(0);
   {
     // Held, so that what the scrubber says at once waits until we know its id.
     MutexLock lock(&mu_);
@@ -40,6 +46,7 @@ void VerifyReactor::OnProgress(const ScrubProgress& progress) {
   next_write_ = absl::Now() + kLeastPause;
   Fill(progress);
   writing_ = true;
+  guard_->Wait();
   StartWrite(&message_);
 }
 
@@ -61,6 +68,7 @@ void VerifyReactor::OnWriteDone(bool ok) {
   std::optional<uint64_t> canceled;
   {
     MutexLock lock(&mu_);
+    guard_->Heard(message_.ByteSizeLong());
     writing_ = false;
     ended = end_.has_value();
     canceled = ok ? std::nullopt : id_;
@@ -101,9 +109,13 @@ void VerifyReactor::End() {
   }
   Fill(last_word_);
   message_.set_done(true);
+  guard_->Wait();
   StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
 }
 
-void VerifyReactor::OnDone() { delete this; }
+void VerifyReactor::OnDone() {
+  guard_->Stop();
+  delete this;
+}
 
 }  // namespace stockpot

@@ -3,17 +3,19 @@
 //
 // The scrubber's thread never waits for the client: what it says while a
 // message is on its way replaces what it said before. A client that goes away
-// ends the check.
+// ends the check, and one that takes nothing for IdleWatch's timeout is cut.
 
 #ifndef STOCKPOT_SERVER_VERIFY_REACTOR_H_
 #define STOCKPOT_SERVER_VERIFY_REACTOR_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "proto/stockpot/v1/admin.pb.h"
@@ -21,6 +23,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "registry/scrubber.h"
+#include "server/idle_watch.h"
 
 namespace stockpot {
 
@@ -29,8 +32,9 @@ class VerifyReactor final
       private ScrubWatcher {
  public:
   // All must outlive the call.
-  VerifyReactor(const v1::VerifyRegistryRequest& request, Scrubber* scrubber,
-                Metrics* metrics);
+  VerifyReactor(grpc::CallbackServerContext* context,
+                const v1::VerifyRegistryRequest& request, Scrubber* scrubber,
+                IdleWatch* idle, Metrics* metrics);
 
  private:
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -48,6 +52,7 @@ class VerifyReactor final
 
   Scrubber* const scrubber_;
   Metrics* const metrics_;
+  const std::shared_ptr<IdleWatch::Guard> guard_;
   Mutex mu_;
   std::optional<uint64_t> id_ ABSL_GUARDED_BY(mu_);
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

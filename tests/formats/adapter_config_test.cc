@@ -179,6 +179,7 @@ TEST(AdapterConfigTest, WrongTokensAreRefusedByName) {
                                 {4, 4},
                                 {{"q_proj", {1}}},
                                 {{"lm_head", 3}},
+                                {{"lm_head", ordered_json::array()}},
                                 "all"};
   for (const ordered_json& value : wrong) {
     EXPECT_THAT(

@@ -159,6 +159,13 @@ TEST(AdapterRowsTest, TokensThatDoNotFitAreNamed) {
               StatusIs(kInvalid, HasSubstr("also stored as")));
 }
 
+// As all rows of the module it would be read beyond its end.
+TEST(AdapterRowsTest, ATensorOfNoRowsReplacesNone) {
+  EXPECT_THAT(Match(Tokens(R"({"embed_tokens":[]})"),
+                    {{absl::StrCat(kEmbedding, kRows), {0, 6}}}),
+              StatusIs(kInvalid, HasSubstr("must list 1 to")));
+}
+
 TEST(AdapterRowsTest, SavedModulesReplaceTheWholeWeight) {
   const TestTensor embedding{absl::StrCat(kEmbedding, ".weight"), {50, 6}};
   const TestTensor head{absl::StrCat(kHead, ".weight"), {50, 6}};
