@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -127,10 +128,12 @@ std::vector<Candidate> Candidates(absl::Span<const float> logits,
           {static_cast<int32_t>(i), logits[i] / params.temperature, 0.0});
     }
   }
-  const size_t k = params.top_k > 0 ? std::min<size_t>(all.size(), params.top_k)
-                                    : all.size();
-  std::partial_sort(all.begin(), all.begin() + k, all.end(), Before);
-  all.resize(k);
+  auto end = all.end();
+  if (params.top_k > 0 && all.size() > static_cast<size_t>(params.top_k)) {
+    end = all.begin() + params.top_k;
+  }
+  std::partial_sort(all.begin(), end, all.end(), Before);
+  all.erase(end, all.end());
   return all;
 }
 
@@ -177,15 +180,33 @@ void FillLogprobs(absl::Span<const float> logits, int num_top,
   token->logprob = static_cast<float>(logits[token->id] - log_sum);
   std::vector<int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const size_t n = std::min<size_t>(num_top, ids.size());
+  const auto n = std::min<ptrdiff_t>(num_top, std::ssize(ids));
   std::partial_sort(
       ids.begin(), ids.begin() + n, ids.end(), [&](int32_t a, int32_t b) {
         return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
       });
-  for (size_t i = 0; i < n; ++i) {
-    token->top.push_back(
-        {ids[i], static_cast<float>(logits[ids[i]] - log_sum)});
+  ids.resize(static_cast<size_t>(n));
+  for (const int32_t id : ids) {
+    token->top.push_back({id, static_cast<float>(logits[id] - log_sum)});
   }
+}
+
+absl::Status CheckBiases(const absl::flat_hash_map<int32_t, float>& biases,
+                         int32_t vocab_size) {
+  if (biases.size() > SamplingParams::kMaxLogitBiases) {
+    return OutOfBound("logit_bias", "at most 1024 entries",
+                      static_cast<double>(biases.size()));
+  }
+  for (const auto& [id, bias] : biases) {
+    if (id < 0 || id >= vocab_size) {
+      return OutOfBound("logit_bias", "keyed by ids below the vocabulary size",
+                        id);
+    }
+    if (!(bias >= -100 && bias <= 100)) {
+      return OutOfBound("logit_bias", "in [-100, 100]", bias);
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -216,20 +237,7 @@ absl::Status SamplingParams::Validate(int32_t vocab_size) const {
   if (!(presence_penalty >= -2 && presence_penalty <= 2)) {
     return OutOfBound("presence_penalty", "in [-2, 2]", presence_penalty);
   }
-  if (logit_bias.size() > kMaxLogitBiases) {
-    return OutOfBound("logit_bias", "at most 1024 entries",
-                      static_cast<double>(logit_bias.size()));
-  }
-  for (const auto& [id, bias] : logit_bias) {
-    if (id < 0 || id >= vocab_size) {
-      return OutOfBound("logit_bias", "keyed by ids below the vocabulary size",
-                        id);
-    }
-    if (!(bias >= -100 && bias <= 100)) {
-      return OutOfBound("logit_bias", "in [-100, 100]", bias);
-    }
-  }
-  return absl::OkStatus();
+  return CheckBiases(logit_bias, vocab_size);
 }
 
 Sampler::Sampler(SamplingParams params, absl::Span<const int32_t> prompt)

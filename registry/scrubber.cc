@@ -199,7 +199,7 @@ absl::Status Scrubber::RunPass(const Job& job, ScrubProgress* progress) {
   }
   absl::Status first_error;
   for (const Digest& digest : blobs) {
-    const absl::Status status = CheckBlob(job, digest, progress);
+    absl::Status status = CheckBlob(job, digest, progress);
     if (absl::IsCancelled(status)) {
       return status;
     }
@@ -242,7 +242,7 @@ absl::StatusOr<std::vector<Digest>> Scrubber::ListBlobs(const Job& job) {
 
 absl::Status Scrubber::CheckBlob(const Job& job, const Digest& digest,
                                  ScrubProgress* progress) {
-  const absl::Status status = ReadBlob(job, digest, progress);
+  absl::Status status = ReadBlob(job, digest, progress);
   if (absl::IsCancelled(status)) {
     return status;
   }
@@ -311,6 +311,7 @@ void Scrubber::AddDamaged(const Digest& digest, ScrubProgress* progress) {
                 .value_or(std::vector<NameVersion>());
   }
   std::vector<std::string> texts;
+  texts.reserve(names.size());
   for (const NameVersion& name : names) {
     texts.push_back(absl::StrCat(name.name, "@", name.version));
   }

@@ -106,7 +106,7 @@ absl::Status Auditor::WriteBatch() {
   if (batch_.Count() == 0) {
     return absl::OkStatus();
   }
-  const absl::Status status =
+  absl::Status status =
       owner_.Write(db_, &batch_, /*sync=*/false, "remove unfinished uploads");
   batch_.Clear();
   return status;
