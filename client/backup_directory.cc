@@ -89,6 +89,11 @@ absl::Status Damaged(const fs::path& path, absl::string_view why) {
 absl::Status CheckFile(const fs::path& path, const BackupFileEntry& entry,
                        DurableFile* to, uint64_t done_before,
                        const BackupProgress& progress) {
+  std::error_code ignored;
+  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
+    // Opening a pipe would wait for somebody who writes to it.
+    return Damaged(path, "it is not a file");
+  }
   Sha256 hash;
   uint64_t num_bytes = 0;
   absl::Status written;

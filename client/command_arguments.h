@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "client/connection.h"
@@ -64,6 +65,47 @@ inline CLI::Option* AddText(CLI::App* command, const std::string& name,
                             const std::string& what) {
   return command->add_option_function<std::string>(
       name, [&text](const std::string& given) { text = given; }, what);
+}
+
+// The one version that `rm` deletes, and --yes, without which it asks: if
+// nobody can answer, --yes must be given. `yes` is a field of *options.
+template <typename Options>
+void AddVersionToRemove(CLI::App* command,
+                        const std::shared_ptr<Options>& options,
+                        std::string& version, bool may_ask) {
+  command->add_option("NAME@VERSION", version, "Which version")
+      ->required()
+      ->check([](const std::string& text) {
+        return absl::StrContains(text, '@')
+                   ? std::string()
+                   : absl::StrCat("rm wants one version, as in ", text, "@1");
+      });
+  command->add_flag("-y,--yes", options->yes, "Do not ask");
+  command->parse_complete_callback([options, may_ask] {
+    if (!options->yes && !may_ask) {
+      throw CLI::ValidationError("rm",
+                                 "nobody to ask; --yes deletes without asking");
+    }
+  });
+}
+
+// NAME ALIAS VERSION, or --rm NAME ALIAS. `named` says what has the alias.
+template <typename Options>
+void AddAliasArguments(CLI::App* command,
+                       const std::shared_ptr<Options>& options,
+                       const std::string& named) {
+  command->add_option("NAME", options->name, named)->required();
+  command->add_option("ALIAS", options->alias, "As in prod")->required();
+  CLI::Option* version =
+      command->add_option("VERSION", options->version, "The version");
+  command->add_flag("--rm", options->remove, "Remove the alias");
+  command->parse_complete_callback([options, version] {
+    if (options->remove == (version->count() > 0)) {
+      throw CLI::ValidationError("alias", options->remove
+                                              ? "--rm takes no VERSION"
+                                              : "no VERSION given");
+    }
+  });
 }
 
 }  // namespace stockpot

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
@@ -99,10 +98,7 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
                       "Its name, for what is printed");
   command->add_flag("--force", exported->force, "Overwrite an adapter in DIR");
   AddRecipeOptions(command, exported->mix);
-  command
-      ->add_option("--saved-recipe", exported->mix.saved_recipe,
-                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
-      ->group("Recipe");
+  AddSavedRecipeOption(command, exported->mix);
 }
 
 void AddFilterOptions(CLI::App* command, ListAdaptersOptions& options) {
@@ -171,22 +167,9 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
                  "brings it back,\nuntil the server's --undelete_window has "
                  "passed.\n",
                  remove, RunRemove);
-  command->add_option("NAME@VERSION", remove->adapter, "Which version")
-      ->required()
-      ->check([](const std::string& text) {
-        return absl::StrContains(text, '@')
-                   ? std::string()
-                   : absl::StrCat("rm wants one version, as in ", text, "@1");
-      });
-  command->add_flag("-y,--yes", remove->yes, "Do not ask");
+  AddVersionToRemove(command, remove, remove->adapter, may_ask);
   command->add_flag("--purge", remove->purge,
                     "For good; also takes what was deleted before");
-  command->parse_complete_callback([remove, may_ask] {
-    if (!remove->yes && !may_ask) {
-      throw CLI::ValidationError("rm",
-                                 "nobody to ask; --yes deletes without asking");
-    }
-  });
 
   auto undelete = std::make_shared<UndeleteOptions>();
   command = AddCommand(app, arguments, "undelete", "Bring back what rm deleted",
@@ -202,18 +185,7 @@ void AddWriteCommands(CLI::App& app, Arguments& arguments, bool may_ask) {
                        "  stockpot alias facts prod 2\n"
                        "  stockpot alias --rm facts prod\n",
                        alias, RunAlias);
-  command->add_option("NAME", alias->name, "The adapter")->required();
-  command->add_option("ALIAS", alias->alias, "As in prod")->required();
-  CLI::Option* version =
-      command->add_option("VERSION", alias->version, "The version");
-  command->add_flag("--rm", alias->remove, "Remove the alias");
-  command->parse_complete_callback([alias, version] {
-    if (alias->remove == (version->count() > 0)) {
-      throw CLI::ValidationError("alias", alias->remove
-                                              ? "--rm takes no VERSION"
-                                              : "no VERSION given");
-    }
-  });
+  AddAliasArguments(command, alias, "The adapter");
 }
 
 constexpr char kGenerateExample[] =
@@ -283,10 +255,7 @@ void AddGenerateCommand(CLI::App& app, Arguments& arguments) {
   command->add_flag("--no-add-special-tokens", options->no_add_special_tokens,
                     "No beginning-of-text token before the prompt");
   AddRecipeOptions(command, *options);
-  command
-      ->add_option("--saved-recipe", options->saved_recipe,
-                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
-      ->group("Recipe");
+  AddSavedRecipeOption(command, *options);
   AddSamplingOptions(command, *options);
   const std::string group = "Output";
   command->add_flag("--echo", options->echo, "The prompt's text first")

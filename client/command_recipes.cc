@@ -10,7 +10,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include <grpcpp/client_context.h>
@@ -296,20 +295,7 @@ void AddWrite(CLI::App& app, Arguments& arguments, bool may_ask) {
   CLI::App* command =
       AddCommand(app, arguments, "rm", "Delete one version of a saved recipe",
                  "  stockpot recipe rm mix@1 --yes\n", remove, RunRemove);
-  command->add_option("NAME@VERSION", remove->recipe, "Which version")
-      ->required()
-      ->check([](const std::string& text) {
-        return absl::StrContains(text, '@')
-                   ? std::string()
-                   : absl::StrCat("rm wants one version, as in ", text, "@1");
-      });
-  command->add_flag("-y,--yes", remove->yes, "Do not ask");
-  command->parse_complete_callback([remove, may_ask] {
-    if (!remove->yes && !may_ask) {
-      throw CLI::ValidationError("rm",
-                                 "nobody to ask; --yes deletes without asking");
-    }
-  });
+  AddVersionToRemove(command, remove, remove->recipe, may_ask);
 
   auto alias = std::make_shared<AliasOptions>();
   command = AddCommand(app, arguments, "alias",
@@ -317,18 +303,7 @@ void AddWrite(CLI::App& app, Arguments& arguments, bool may_ask) {
                        "  stockpot recipe alias mix prod 2\n"
                        "  stockpot recipe alias --rm mix prod\n",
                        alias, RunAlias);
-  command->add_option("NAME", alias->name, "The recipe")->required();
-  command->add_option("ALIAS", alias->alias, "As in prod")->required();
-  CLI::Option* version =
-      command->add_option("VERSION", alias->version, "The version");
-  command->add_flag("--rm", alias->remove, "Remove the alias");
-  command->parse_complete_callback([alias, version] {
-    if (alias->remove == (version->count() > 0)) {
-      throw CLI::ValidationError("alias", alias->remove
-                                              ? "--rm takes no VERSION"
-                                              : "no VERSION given");
-    }
-  });
+  AddAliasArguments(command, alias, "The recipe");
 }
 
 }  // namespace

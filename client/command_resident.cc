@@ -111,10 +111,7 @@ absl::Status RunUnpin(const UnpinOptions& options, const Connection& connection,
 
 void AddMix(CLI::App* command, GenerateOptions& mix) {
   AddRecipeOptions(command, mix);
-  command
-      ->add_option("--saved-recipe", mix.saved_recipe,
-                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
-      ->group("Recipe");
+  AddSavedRecipeOption(command, mix);
 }
 
 }  // namespace

@@ -78,4 +78,11 @@ void AddRecipeOptions(CLI::App* command, GenerateOptions& options) {
   AddMethodOptions(command, options.method);
 }
 
+void AddSavedRecipeOption(CLI::App* command, GenerateOptions& options) {
+  command
+      ->add_option("--saved-recipe", options.saved_recipe,
+                   "NAME, NAME@VERSION or NAME@ALIAS of a saved recipe")
+      ->group("Recipe");
+}
+
 }  // namespace stockpot

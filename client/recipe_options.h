@@ -12,6 +12,9 @@ namespace stockpot {
 // ....
 void AddRecipeOptions(CLI::App* command, GenerateOptions& options);
 
+// Adds --saved-recipe beside them.
+void AddSavedRecipeOption(CLI::App* command, GenerateOptions& options);
+
 }  // namespace stockpot
 
 #endif  // STOCKPOT_CLIENT_RECIPE_OPTIONS_H_

@@ -1,5 +1,7 @@
 #include "client/backup_directory.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +13,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <nlohmann/json.hpp>
 
 #include "base/sha256.h"
 #include "tests/testing/status_matchers.h"
@@ -233,6 +236,60 @@ TEST_F(BackupDirectoryTest, NamesNeverBecomePathsElsewhere) {
   ASSERT_THAT(writer->BeginFile("CURRENT", 0), IsOk());
   ASSERT_THAT(writer->EndFile(Sha256::Of("").ToHex()), IsOk());
   EXPECT_THAT(writer->BeginFile("CURRENT", 0), StatusIs(kAlreadyExists, _));
+}
+
+// Whoever changes a manifest can also make its hash fit.
+TEST_F(BackupDirectoryTest, AManifestOfAStrangerReachesNothingElsewhere) {
+  ASSERT_THAT(Write(Path("b"), files_), IsOk());
+  std::ofstream(Path("secret")) << "secret";
+  const BackupFileEntry good = {"CURRENT", 16,
+                                Sha256::Of("MANIFEST-000005\n").ToHex()};
+  const auto read = [&](const std::vector<BackupFileEntry>& files) {
+    BackupManifest manifest;
+    manifest.format_version = 2;
+    manifest.files = files;
+    nlohmann::json json = {{"kind", "stockpot-backup"},
+                           {"version", 1},
+                           {"registry_format", 2},
+                           {"sha256", manifest.sha256()},
+                           {"files", nlohmann::json::array()}};
+    for (const BackupFileEntry& file : files) {
+      json["files"].push_back({{"name", file.name},
+                               {"size_bytes", file.size_bytes},
+                               {"sha256", file.sha256}});
+    }
+    std::ofstream(Path("b/stockpot-backup.json")) << json.dump();
+    return ReadBackupManifest(Path("b"));
+  };
+  for (const char* name : {"", "..", "../../secret", "/etc/passwd", ".x"}) {
+    EXPECT_THAT(read({good, {name, 6, Sha256::Of("secret").ToHex()}}),
+                StatusIs(kDataLoss, HasSubstr("cannot be a file of a backup")))
+        << name;
+  }
+  EXPECT_THAT(read({good, good}),
+              StatusIs(kDataLoss, HasSubstr("lists CURRENT twice")));
+  // What it declares is not allocated, and not made.
+  BackupFileEntry huge = good;
+  huge.size_bytes = ~uint64_t{0};
+  const auto manifest = read({huge});
+  ASSERT_THAT(manifest, IsOk());
+  EXPECT_THAT(RestoreBackup(Path("b"), *manifest, Path("t"), Ignore),
+              StatusIs(kDataLoss, HasSubstr("CURRENT")));
+  EXPECT_FALSE(fs::exists(Path("t")));
+  EXPECT_FALSE(fs::exists(Path("t.partial")));
+}
+
+// Nobody writes to the pipe, so opening it would never return.
+TEST_F(BackupDirectoryTest, WhatIsNoFileIsNotOpened) {
+  const BackupManifest manifest = *Write(Path("b"), files_);
+  const std::string current = Path("b/files/CURRENT");
+  fs::remove(current);
+  ASSERT_EQ(mkfifo(current.c_str(), 0600), 0);
+  EXPECT_THAT(
+      VerifyBackup(Path("b"), manifest, Ignore),
+      ElementsAre(AllOf(HasSubstr("CURRENT"), HasSubstr("it is not a file"))));
+  EXPECT_THAT(RestoreBackup(Path("b"), manifest, Path("t"), Ignore),
+              StatusIs(kDataLoss, HasSubstr("it is not a file")));
 }
 
 }  // namespace

@@ -20,11 +20,7 @@
 #include "proto/stockpot/v1/generation.grpc.pb.h"
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
-#include "base/sha256.h"
-#include "formats/model_config.h"
-#include "model/modules.h"
-#include "server/daemon.h"
-#include "tests/testing/temp_dir.h"
+#include "tests/e2e/tiny_daemon.h"
 #include "tests/testing/tiny_adapter.h"
 #include "tests/testing/tiny_model.h"
 
@@ -33,9 +29,9 @@ namespace {
 
 using testing::LoraConfig;
 using testing::TinyAdapter;
+using testing::TinyDaemon;
 
 constexpr uint32_t kTokens = 300;
-constexpr size_t kChunkBytes = size_t{1} << 20;
 
 struct Answer {
   std::vector<uint32_t> tokens;
@@ -47,38 +43,19 @@ class CompactionTest : public ::testing::Test {
  protected:
   void SetUp() override {
     testing::TinyModelSpec spec = testing::TinyLlama();
-    spec.config["vocab_size"] = 704;  // As many as the tokenizer has.
+    spec.config["vocab_size"] = TinyDaemon::kVocabulary;
     spec.config["hidden_size"] = 256;
     spec.config["intermediate_size"] = 688;
     spec.config["num_hidden_layers"] = 4;
-    testing::WriteTinyModel(dir_.path() + "/model", spec);
-    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
-      std::filesystem::copy_file(
-          absl::StrCat(STOCKPOT_SOURCE_DIR, "/tests/golden/tokenizer/gpt2/",
-                       file),
-          dir_.path() + "/model/" + file);
-    }
-    DaemonOptions options;
-    options.model = dir_.path() + "/model";
-    options.registry = registry_;
-    options.listen = "127.0.0.1:0";
-    options.metrics_listen = "127.0.0.1:0";
-    options.dtype = "float32";
-    options.kv_cache_bytes = int64_t{64} << 20;
-    auto daemon = Daemon::Start(options);
-    ASSERT_TRUE(daemon.ok()) << daemon.status();
-    daemon_ = *std::move(daemon);
-    const absl::Status loaded = daemon_->Load();
-    ASSERT_TRUE(loaded.ok()) << loaded;
+    daemon_ = std::make_unique<TinyDaemon>(spec, "float32", int64_t{64} << 20);
     channel_ = Connect();
     churn_channel_ = Connect();
     large_ = testing::MakeTinyAdapter(
-        {.config = LoraConfig(128, 128, "all-linear")},
-        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
+        {.config = LoraConfig(128, 128, "all-linear")}, daemon_->modules());
     const TinyAdapter skill = testing::MakeTinyAdapter(
         {.config = LoraConfig(8, 8, {"q_proj", "v_proj"}), .seed = 2},
-        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
-    Register("skill", skill.config, skill.safetensors);
+        daemon_->modules());
+    testing::RegisterOver(churn_channel_, "skill", skill);
   }
 
   // A connection of its own: on a shared one, uploads and tokens queue up
@@ -87,30 +64,7 @@ class CompactionTest : public ::testing::Test {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     return grpc::CreateCustomChannel(
-        absl::StrCat("127.0.0.1:", daemon_->port()),
-        grpc::InsecureChannelCredentials(), arguments);
-  }
-
-  void Register(const std::string& name, const std::string& config,
-                const std::string& bytes) {
-    grpc::ClientContext context;
-    v1::RegisterAdapterResponse response;
-    const auto stub = v1::RegistryService::NewStub(churn_channel_);
-    auto stream = stub->RegisterAdapter(&context, &response);
-    v1::RegisterAdapterRequest request;
-    v1::AdapterMetadata* metadata = request.mutable_metadata();
-    metadata->set_name(name);
-    metadata->set_size_bytes(bytes.size());
-    metadata->set_sha256(Sha256::Of(bytes).ToHex());
-    metadata->set_adapter_config(config);
-    bool open = stream->Write(request);
-    for (size_t at = 0; open && at < bytes.size(); at += kChunkBytes) {
-      request.set_chunk(bytes.substr(at, kChunkBytes));
-      open = stream->Write(request);
-    }
-    stream->WritesDone();
-    const grpc::Status status = stream->Finish();
-    EXPECT_TRUE(status.ok()) << status.error_message();
+        daemon_->address(), grpc::InsecureChannelCredentials(), arguments);
   }
 
   void Purge(const std::string& name) {
@@ -134,7 +88,8 @@ class CompactionTest : public ::testing::Test {
       nlohmann::ordered_json config =
           nlohmann::ordered_json::parse(large_.config);
       config["lora_alpha"] = 1 + count;
-      Register("churn", config.dump(), large_.safetensors);
+      testing::RegisterOver(churn_channel_, "churn",
+                            {config.dump(), large_.safetensors});
       Purge(absl::StrCat("churn@", count + 1));
     }
     return count;
@@ -181,7 +136,7 @@ class CompactionTest : public ::testing::Test {
     uint64_t bytes = 0;
     std::error_code error;
     for (const auto& entry :
-         std::filesystem::directory_iterator(registry_, error)) {
+         std::filesystem::directory_iterator(daemon_->registry_path(), error)) {
       if (entry.path().extension() == ".blob") {
         // It may go while we look.
         const uint64_t size = entry.file_size(error);
@@ -191,9 +146,7 @@ class CompactionTest : public ::testing::Test {
     return bytes;
   }
 
-  testing::TempDir dir_;
-  const std::string registry_ = dir_.path() + "/registry";
-  std::unique_ptr<Daemon> daemon_;
+  std::unique_ptr<TinyDaemon> daemon_;
   std::shared_ptr<grpc::Channel> channel_;
   std::shared_ptr<grpc::Channel> churn_channel_;
   TinyAdapter large_;

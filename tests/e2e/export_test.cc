@@ -2,7 +2,6 @@
 // what it serves of its own export, equals what PEFT made of that export
 // (tests/golden/model/exports.json, which says how the tolerances came about).
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,14 +12,9 @@
 #include <google/protobuf/util/json_util.h>
 #include <grpcpp/grpcpp.h>
 
-#include "proto/stockpot/v1/generation.grpc.pb.h"
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
-#include "base/sha256.h"
-#include "formats/model_config.h"
-#include "model/modules.h"
-#include "server/daemon.h"
-#include "tests/testing/temp_dir.h"
+#include "tests/e2e/tiny_daemon.h"
 #include "tests/testing/tiny_adapter.h"
 #include "tests/testing/tiny_model.h"
 
@@ -29,6 +23,7 @@ namespace {
 
 using nlohmann::ordered_json;
 using testing::TinyAdapter;
+using testing::TinyDaemon;
 
 const char kGolden[] = STOCKPOT_SOURCE_DIR "/tests/golden/model/exports";
 constexpr double kFloat32Tolerance = 1e-4;
@@ -47,34 +42,14 @@ class ExportTest : public ::testing::TestWithParam<Case> {
         testing::ReadJson(absl::StrCat(kGolden, ".json"));
     golden_ = document.at("bases").at(GetParam().base);
     logprobs_ = testing::ReadFloats(absl::StrCat(kGolden, ".safetensors"));
-    const std::string model = dir_.path() + "/model";
-    testing::WriteTinyModel(
-        model, {.config = golden_.at("config"), .seed = golden_.at("seed")});
-    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
-      std::filesystem::copy_file(
-          absl::StrCat(STOCKPOT_SOURCE_DIR, "/tests/golden/tokenizer/gpt2/",
-                       file),
-          model + "/" + file);
-    }
-    DaemonOptions options;
-    options.model = model;
-    options.registry = dir_.path() + "/registry";
-    options.listen = "127.0.0.1:0";
-    options.metrics_listen = "127.0.0.1:0";
-    options.dtype = GetParam().dtype;
-    options.kv_cache_bytes = int64_t{4} << 20;
-    auto daemon = Daemon::Start(options);
-    ASSERT_TRUE(daemon.ok()) << daemon.status();
-    daemon_ = *std::move(daemon);
-    ASSERT_TRUE(daemon_->Load().ok());
-    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", daemon_->port()),
-                                   grpc::InsecureChannelCredentials());
+    daemon_ = std::make_unique<TinyDaemon>(
+        testing::TinyModelSpec{.config = golden_.at("config"),
+                               .seed = golden_.at("seed")},
+        GetParam().dtype);
     RegisterAll();
   }
 
   void RegisterAll() {
-    const auto modules =
-        ModulesOf(*ModelConfig::Parse(golden_.at("config").dump(), ""));
     for (const ordered_json& adapter : golden_.at("adapters")) {
       Register(
           adapter.at("name"),
@@ -82,31 +57,16 @@ class ExportTest : public ::testing::TestWithParam<Case> {
               {.config = adapter.at("config"),
                .seed = adapter.at("seed"),
                .dtype = *DtypeFromName(adapter.at("dtype").get<std::string>())},
-              modules));
+              daemon_->modules()));
     }
   }
 
   void Register(const std::string& name, const TinyAdapter& adapter) {
-    auto stub = v1::RegistryService::NewStub(channel_);
-    grpc::ClientContext context;
-    v1::RegisterAdapterResponse response;
-    auto stream = stub->RegisterAdapter(&context, &response);
-    v1::RegisterAdapterRequest request;
-    v1::AdapterMetadata* metadata = request.mutable_metadata();
-    metadata->set_name(name);
-    metadata->set_size_bytes(adapter.safetensors.size());
-    metadata->set_sha256(Sha256::Of(adapter.safetensors).ToHex());
-    metadata->set_adapter_config(adapter.config);
-    stream->Write(request);
-    request.set_chunk(adapter.safetensors);  // Below 1 MiB.
-    stream->Write(request);
-    stream->WritesDone();
-    const grpc::Status status = stream->Finish();
-    EXPECT_TRUE(status.ok()) << name << ": " << status.error_message();
+    testing::RegisterOver(daemon_->channel(), name, adapter);
   }
 
   TinyAdapter Export(const v1::Recipe& recipe) {
-    auto stub = v1::RegistryService::NewStub(channel_);
+    auto stub = v1::RegistryService::NewStub(daemon_->channel());
     grpc::ClientContext context;
     v1::ExportRecipeRequest request;
     *request.mutable_recipe() = recipe;
@@ -124,40 +84,15 @@ class ExportTest : public ::testing::TestWithParam<Case> {
     return adapter;
   }
 
-  // Of the likeliest tokens after `prompt`.
-  std::map<uint32_t, float> Next(const v1::Recipe& recipe,
-                                 const ordered_json& prompt) {
-    v1::GenerateRequest request;
-    *request.mutable_recipe() = recipe;
-    for (const auto& id : prompt) {
-      request.mutable_prompt()->mutable_token_ids()->add_ids(id);
-    }
-    request.mutable_limits()->set_max_new_tokens(1);
-    request.mutable_limits()->set_ignore_eos(true);
-    request.mutable_output()->set_top_logprobs(kTop);
-    auto stub = v1::GenerationService::NewStub(channel_);
-    grpc::ClientContext context;
-    auto stream = stub->Generate(&context, request);
-    std::map<uint32_t, float> next;
-    v1::GenerateResponse response;
-    while (stream->Read(&response)) {
-      for (const v1::Token& token : response.delta().tokens()) {
-        for (const v1::TokenLogprob& top : token.top()) {
-          next[top.id()] = top.logprob();
-        }
-      }
-    }
-    const grpc::Status status = stream->Finish();
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return next;
-  }
-
   void ExpectPefts(const v1::Recipe& recipe, const ordered_json& golden,
                    const std::string& what) {
     const ordered_json& keys = golden.at("logprobs").at(GetParam().dtype);
     for (size_t i = 0; i < keys.size(); ++i) {
       const std::vector<float>& peft = logprobs_.at(keys[i]);
-      const auto next = Next(recipe, golden_.at("prompts").at(i));
+      v1::GenerateRequest request;
+      *request.mutable_recipe() = recipe;
+      const auto next = testing::LikeliestNext(
+          daemon_->channel(), request, golden_.at("prompts").at(i), kTop);
       EXPECT_EQ(next.size(), kTop) << what;
       for (const auto& [id, logprob] : next) {
         EXPECT_NEAR(logprob, peft.at(id), Tolerance())
@@ -172,11 +107,9 @@ class ExportTest : public ::testing::TestWithParam<Case> {
                : 2 * golden_.at("bfloat16_error").get<double>();
   }
 
-  const testing::TempDir dir_;
   ordered_json golden_;
   std::map<std::string, std::vector<float>> logprobs_;
-  std::unique_ptr<Daemon> daemon_;
-  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<TinyDaemon> daemon_;
 };
 
 TEST_P(ExportTest, PeftReadsWhatIsServed) {

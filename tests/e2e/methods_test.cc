@@ -2,7 +2,6 @@
 // options that are none.
 
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -21,13 +20,8 @@
 #include "proto/stockpot/v1/generation.grpc.pb.h"
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
-#include "base/sha256.h"
-#include "formats/model_config.h"
-#include "model/modules.h"
-#include "server/daemon.h"
+#include "tests/e2e/tiny_daemon.h"
 #include "tests/merge/merged_adapter.h"
-#include "tests/testing/temp_dir.h"
-#include "tests/testing/tiny_model.h"
 
 namespace stockpot {
 namespace {
@@ -38,6 +32,7 @@ using testing::MergedAdapter;
 using testing::MethodsToServe;
 using testing::TinyAdapter;
 using testing::TinyAdapterSpec;
+using testing::TinyDaemon;
 
 constexpr float kTolerance = 1e-4f;
 
@@ -72,42 +67,16 @@ std::string WireForm(const MergeOptions& options) {
 class MethodsTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    dir_ = new testing::TempDir;
     testing::TinyModelSpec spec = testing::TinyLlama();
-    spec.config["vocab_size"] = 704;  // As many as the tokenizer has.
-    testing::WriteTinyModel(dir_->path() + "/model", spec);
-    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
-      std::filesystem::copy_file(
-          absl::StrCat(STOCKPOT_SOURCE_DIR, "/tests/golden/tokenizer/gpt2/",
-                       file),
-          dir_->path() + "/model/" + file);
-    }
-    modules_ = new std::vector<BaseModule>(
-        ModulesOf(*ModelConfig::Parse(spec.config.dump(), "")));
-    DaemonOptions options;
-    options.model = dir_->path() + "/model";
-    options.registry = dir_->path() + "/registry";
-    options.listen = "127.0.0.1:0";
-    options.metrics_listen = "127.0.0.1:0";
-    options.dtype = "float32";
-    options.kv_cache_bytes = int64_t{4} << 20;
-    auto daemon = Daemon::Start(options);
-    ASSERT_TRUE(daemon.ok()) << daemon.status();
-    daemon_ = daemon->release();
-    const absl::Status loaded = daemon_->Load();
-    ASSERT_TRUE(loaded.ok()) << loaded;
-    channel_ = new std::shared_ptr<grpc::Channel>(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", daemon_->port()),
-                            grpc::InsecureChannelCredentials()));
-    Register("one", MakeTinyAdapter(One(), *modules_));
-    Register("two", MakeTinyAdapter(Two(), *modules_));
-    Register("wide", MakeTinyAdapter(Wide(), *modules_));
+    spec.config["vocab_size"] = TinyDaemon::kVocabulary;
+    daemon_ = new TinyDaemon(spec);
+    Register("one", MakeTinyAdapter(One(), daemon_->modules()));
+    Register("two", MakeTinyAdapter(Two(), daemon_->modules()));
+    Register("wide", MakeTinyAdapter(Wide(), daemon_->modules()));
   }
   static void TearDownTestSuite() {
-    delete channel_;
     delete daemon_;
-    delete modules_;
-    delete dir_;
+    daemon_ = nullptr;
   }
 
   static TinyAdapterSpec One() {
@@ -124,25 +93,7 @@ class MethodsTest : public ::testing::Test {
   // Returns the digest.
   static std::string Register(const std::string& name,
                               const TinyAdapter& adapter) {
-    auto stub = v1::RegistryService::NewStub(*channel_);
-    grpc::ClientContext context;
-    v1::RegisterAdapterResponse response;
-    auto stream = stub->RegisterAdapter(&context, &response);
-    v1::RegisterAdapterRequest request;
-    v1::AdapterMetadata* metadata = request.mutable_metadata();
-    metadata->set_name(name);
-    metadata->set_size_bytes(adapter.safetensors.size());
-    metadata->set_sha256(Sha256::Of(adapter.safetensors).ToHex());
-    metadata->set_adapter_config(adapter.config);
-    stream->Write(request);
-    for (size_t at = 0; at < adapter.safetensors.size(); at += 1 << 20) {
-      request.set_chunk(adapter.safetensors.substr(at, 1 << 20));
-      stream->Write(request);
-    }
-    stream->WritesDone();
-    const grpc::Status status = stream->Finish();
-    EXPECT_TRUE(status.ok()) << name << ": " << status.error_message();
-    return response.adapter().digest();
+    return testing::RegisterOver(daemon_->channel(), name, adapter);
   }
 
   struct Answer {
@@ -159,7 +110,7 @@ class MethodsTest : public ::testing::Test {
     request.mutable_limits()->set_max_new_tokens(6);
     request.mutable_limits()->set_ignore_eos(true);
     request.mutable_output()->set_top_logprobs(5);
-    auto stub = v1::GenerationService::NewStub(*channel_);
+    auto stub = v1::GenerationService::NewStub(daemon_->channel());
     grpc::ClientContext context;
     auto stream = stub->Generate(&context, request);
     Answer answer;
@@ -184,10 +135,7 @@ class MethodsTest : public ::testing::Test {
     return recipe;
   }
 
-  static inline testing::TempDir* dir_ = nullptr;
-  static inline Daemon* daemon_ = nullptr;
-  static inline std::vector<BaseModule>* modules_ = nullptr;
-  static inline std::shared_ptr<grpc::Channel>* channel_ = nullptr;
+  static inline TinyDaemon* daemon_ = nullptr;
 };
 
 void ExpectSameTokens(const std::vector<v1::Token>& have,
@@ -210,8 +158,8 @@ void ExpectSameTokens(const std::vector<v1::Token>& have,
 TEST_F(MethodsTest, EveryMethodServesWhatItMergesTo) {
   const Answer base = Generate({});
   // Skills merge in the order of their digests.
-  const auto one = MakeTinyAdapter(One(), *modules_);
-  const auto two = MakeTinyAdapter(Two(), *modules_);
+  const auto one = MakeTinyAdapter(One(), daemon_->modules());
+  const auto two = MakeTinyAdapter(Two(), daemon_->modules());
   std::vector<testing::WeightedAdapter> skills = {{One(), 1}, {Two(), -0.75}};
   if (Register("two", two) < Register("one", one)) {
     std::swap(skills[0], skills[1]);
@@ -230,7 +178,7 @@ TEST_F(MethodsTest, EveryMethodServesWhatItMergesTo) {
     EXPECT_EQ(answer.finish.recipe().method(), MethodText(options));
     EXPECT_EQ(answer.finish.recipe().skills_size(), 2);
     const std::string merged = absl::StrCat("merged", index++);
-    Register(merged, MergedAdapter(skills, options, *modules_));
+    Register(merged, MergedAdapter(skills, options, daemon_->modules()));
     ExpectSameTokens(answer.tokens, Generate(RecipeOf({{merged, 1}})).tokens,
                      MethodText(options));
     EXPECT_GT(std::abs(answer.tokens[0].top(0).logprob() -
@@ -335,7 +283,8 @@ TEST_F(MethodsTest, HostileOptionsAreNamedAndNothingIsKept) {
 // that one of them wins wherever the sampler looks.
 TEST_F(MethodsTest, RowsOfTheHeadDecideWhatIsGenerated) {
   TinyAdapterSpec spec = One();
-  std::vector<testing::RawTensor> tensors = TinyAdapterTensors(spec, *modules_);
+  std::vector<testing::RawTensor> tensors =
+      TinyAdapterTensors(spec, daemon_->modules());
   testing::RawTensor rows{
       "base_model.model.lm_head.token_adapter.trainable_tokens_delta",
       Dtype::kF32,
@@ -374,7 +323,7 @@ TEST_F(MethodsTest, RowsOfTheHeadDecideWhatIsGenerated) {
 TEST_F(MethodsTest, AnAdaptedEmbeddingIsServedAndMerged) {
   const TinyAdapterSpec spec{
       .config = LoraConfig(4, 8, {"q_proj", "embed_tokens"}), .seed = 9};
-  Register("read", MakeTinyAdapter(spec, *modules_));
+  Register("read", MakeTinyAdapter(spec, daemon_->modules()));
   const std::vector<v1::Token> base = Generate(v1::Recipe()).tokens;
   v1::Recipe svd = RecipeOf({{"read", 0.5f}, {"one", 0.25f}});
   const std::vector<v1::Token> cat = Generate(svd).tokens;
@@ -388,7 +337,7 @@ TEST_F(MethodsTest, AnAdaptedEmbeddingIsServedAndMerged) {
 }
 
 TEST_F(MethodsTest, TheServerListsItsMethods) {
-  auto stub = v1::AdminService::NewStub(*channel_);
+  auto stub = v1::AdminService::NewStub(daemon_->channel());
   grpc::ClientContext context;
   v1::ServerInfo info;
   ASSERT_TRUE(stub->GetServerInfo(&context, {}, &info).ok());

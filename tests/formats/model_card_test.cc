@@ -38,6 +38,8 @@ TEST(ModelCardTest, OtherCardsHaveNone) {
         std::string("---\nlicense: [mit]\n---\n"),
         std::string("---\nlicense: \"mit\n---\n"),
         std::string("---\nlicense: m\x01t\n---\n"),
+        // No comment without a space before it: the value is all of this.
+        std::string("---\nlicense: mit#2\n---\n"),
         "---\nlicense: " + std::string(129, 'a') + "\n---\n",
         std::string("---\nlicense_name: mit\n---\n"), std::string("---")}) {
     EXPECT_EQ(LicenseOfCard(card), "") << card;

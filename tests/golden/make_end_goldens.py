@@ -14,14 +14,10 @@ composes no adapters that replace rows.
 import copy
 import json
 import os
-import shutil
 import sys
-import tempfile
-import warnings
 
 import peft
 import torch
-import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -283,21 +279,7 @@ def make_base(base, scratch, arrays):
 
 
 def main():
-    for name, (have, want) in common.VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    common.COMMAND = COMMAND
-    scratch = tempfile.mkdtemp()
-    try:
-        arrays = {}
-        bases = [make_base(base, scratch, arrays) for base in BASES]
-        common.write("ends", {"bases": bases}, arrays)
-    finally:
-        shutil.rmtree(scratch)
+    common.write_bases("ends", COMMAND, BASES, make_base)
 
 
 if __name__ == "__main__":

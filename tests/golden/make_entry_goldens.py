@@ -31,6 +31,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import merge_utils
 
 sys.path.insert(0, os.path.dirname(__file__))
+import pinned  # noqa: E402
 import tiny  # noqa: E402
 
 COMMAND = ".deps/reference/bin/python tests/golden/make_entry_goldens.py"
@@ -297,9 +298,7 @@ def write(name, document, arrays):
 
 
 def main():
-    for name, (have, want) in VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
+    pinned.check(VERSIONS)
     torch.set_num_threads(1)
     os.makedirs(OUT, exist_ok=True)
     make_rules()

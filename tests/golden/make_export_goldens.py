@@ -31,7 +31,6 @@ import time
 
 import peft
 import torch
-import transformers
 
 sys.path.insert(0, os.path.dirname(__file__))
 import make_model_goldens as common  # noqa: E402
@@ -254,13 +253,7 @@ def main():
                         help="write nothing")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "dev"))
     args = parser.parse_args()
-    for name, (have, want) in common.VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    common.COMMAND = COMMAND
+    common.begin()
     scratch = tempfile.mkdtemp()
     try:
         arrays, bases, failed = {}, [], False
@@ -271,7 +264,7 @@ def main():
         if failed:
             sys.exit("PEFT and the daemon disagree; nothing is written")
         if not args.check:
-            common.write("exports", {"bases": bases}, arrays)
+            common.write("exports", {"bases": bases}, arrays, COMMAND)
     finally:
         shutil.rmtree(scratch)
 

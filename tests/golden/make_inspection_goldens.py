@@ -19,12 +19,10 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 
 import numpy as np
 import peft
 import torch
-import transformers
 
 sys.path.insert(0, os.path.dirname(__file__))
 import make_kind_goldens as kinds  # noqa: E402
@@ -166,13 +164,7 @@ def make_kinds(scratch):
 
 
 def main():
-    for name, (have, want) in VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    common.begin(VERSIONS)
     config = common.llama(num_key_value_heads=2)
     sizes = tiny.linear_sizes(config)
     scratch = tempfile.mkdtemp()

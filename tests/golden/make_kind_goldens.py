@@ -13,14 +13,10 @@ y = W x + b + sum_i w_i s_i (B_i A_i x + b_i) in float64.
 import copy
 import json
 import os
-import shutil
 import sys
-import tempfile
-import warnings
 
 import peft
 import torch
-import transformers
 
 sys.path.insert(0, os.path.dirname(__file__))
 import make_model_goldens as common  # noqa: E402
@@ -211,21 +207,7 @@ def make_base(base, scratch, arrays):
 
 
 def main():
-    for name, (have, want) in common.VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    common.COMMAND = COMMAND
-    scratch = tempfile.mkdtemp()
-    try:
-        arrays = {}
-        bases = [make_base(base, scratch, arrays) for base in BASES]
-        common.write("kinds", {"bases": bases}, arrays)
-    finally:
-        shutil.rmtree(scratch)
+    common.write_bases("kinds", COMMAND, BASES, make_base)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from peft import PeftModel
 from peft.utils.other import get_pattern_key
 
 sys.path.insert(0, os.path.dirname(__file__))
+import pinned  # noqa: E402
 import tiny  # noqa: E402
 
 COMMAND = ".deps/reference/bin/python tests/golden/make_model_goldens.py"
@@ -189,7 +190,7 @@ def largest(a, b):
     return float(np.abs(a - b).max())
 
 
-def write(name, document, arrays):
+def write(name, document, arrays, command=COMMAND):
     header, chunks, offset = {}, [], 0
     for key, array in arrays.items():
         data = array.astype("<f4").tobytes()
@@ -201,7 +202,7 @@ def write(name, document, arrays):
         f.write(tiny.safetensors_file(header, chunks))
     versions = {k: v[1] for k, v in VERSIONS.items()}
     with open(os.path.join(OUT, name + ".json"), "w") as f:
-        json.dump({"command": COMMAND, "versions": versions, **document}, f,
+        json.dump({"command": command, "versions": versions, **document}, f,
                   indent=1)
         f.write("\n")
 
@@ -364,14 +365,29 @@ def make_recipes(scratch):
     write("recipes", {"bases": bases}, arrays)
 
 
-def main():
-    for name, (have, want) in VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
+def begin(versions=None):
+    """Checks the versions, and has the libraries quiet and in one thread."""
+    pinned.check(versions or VERSIONS)
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
+
+
+def write_bases(name, command, bases, make_base):
+    """Writes what make_base(base, scratch folder, arrays) gives for each base."""
+    begin()
+    scratch = tempfile.mkdtemp()
+    try:
+        arrays = {}
+        documents = [make_base(base, scratch, arrays) for base in bases]
+        write(name, {"bases": documents}, arrays, command)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def main():
+    begin()
     os.makedirs(OUT, exist_ok=True)
     scratch = tempfile.mkdtemp()
     try:

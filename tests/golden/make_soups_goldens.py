@@ -22,6 +22,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(__file__))
 import make_model_goldens as common  # noqa: E402
+import pinned  # noqa: E402
 import tiny  # noqa: E402
 
 COMMAND = ".deps/reference/bin/python tests/golden/make_soups_goldens.py"
@@ -79,10 +80,7 @@ def logprobs(model, ids):
 
 
 def main():
-    for name, (have, want) in common.VERSIONS.items():
-        if have != want:
-            sys.exit(f"{name} is {have}; the goldens are made with {want}")
-    common.COMMAND = COMMAND
+    pinned.check(common.VERSIONS)
     torch.manual_seed(7)
     scratch = tempfile.mkdtemp()
     try:
@@ -109,7 +107,7 @@ def main():
                  "dtype": dtype, "lora_learnable_weights": values}
                 for (rank, alpha, seed, dtype), values
                 in zip(ADAPTERS, learnable)],
-            "shares": shares, "logprobs": "next"}, {"next": out})
+            "shares": shares, "logprobs": "next"}, {"next": out}, COMMAND)
     finally:
         shutil.rmtree(scratch)
 

@@ -22,15 +22,17 @@
 namespace stockpot {
 namespace {
 
+using ::stockpot::testing::ExpectEachAloneEqualsPeft;
+using ::stockpot::testing::ExpectMixesFollowTheFormula;
 using ::stockpot::testing::ExpectOneBatchEqualsEachAlone;
 using ::stockpot::testing::GoldenAdapter;
 using ::stockpot::testing::GoldenBase;
-using ::stockpot::testing::GoldenMix;
 using ::stockpot::testing::IsOk;
 using ::stockpot::testing::Kitchen;
 using ::stockpot::testing::MaxDifference;
 using ::stockpot::testing::ModelDriver;
 using ::stockpot::testing::ReadGoldens;
+using ::stockpot::testing::RegisterAll;
 using ::stockpot::testing::Rows;
 using ::stockpot::testing::StatusIs;
 using ::testing::AllOf;
@@ -41,14 +43,8 @@ const char kGoldens[] = STOCKPOT_SOURCE_DIR "/tests/golden/model/ends";
 
 class EndsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
  protected:
-  void SetUp() override { RegisterAll(&kitchen_); }
+  void SetUp() override { RegisterAll(GetParam(), &kitchen_); }
 
-  static void RegisterAll(Kitchen* kitchen) {
-    for (const GoldenAdapter& adapter : GetParam().adapters) {
-      SCOPED_TRACE(adapter.name);
-      kitchen->Register(adapter.name, adapter.files);
-    }
-  }
   Recipe Only(const std::string& name, float weight = 1) const {
     return kitchen_.MakeRecipe({{name, weight, {}}});
   }
@@ -63,29 +59,11 @@ class EndsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
 };
 
 TEST_P(EndsGoldenTest, EveryAdapterAloneEqualsPeft) {
-  for (const GoldenAdapter& golden : GetParam().adapters) {
-    const Recipe recipe = Only(golden.name);
-    EXPECT_LE(MaxDifference(kitchen_.Run(recipe, tokens()), golden.logits),
-              kTolerance)
-        << golden.name << " token by token";
-    EXPECT_LE(MaxDifference(kitchen_.Run(recipe, tokens(), 1000).back(),
-                            golden.logits.back()),
-              kTolerance)
-        << golden.name << " in one step";
-    // The comparison means something: the adapter moves the logits.
-    EXPECT_GT(MaxDifference(golden.logits, GetParam().base_logits), 0.05f)
-        << golden.name;
-  }
+  ExpectEachAloneEqualsPeft(GetParam(), kTolerance, &kitchen_);
 }
 
 TEST_P(EndsGoldenTest, MixesFollowTheFormula) {
-  for (const GoldenMix& golden : GetParam().mixes) {
-    EXPECT_LE(MaxDifference(
-                  kitchen_.Run(kitchen_.MakeRecipe(golden.skills), tokens()),
-                  golden.logits),
-              kTolerance)
-        << golden.name;
-  }
+  ExpectMixesFollowTheFormula(GetParam(), kTolerance, &kitchen_);
 }
 
 TEST_P(EndsGoldenTest, AMixedBatchEqualsEachAlone) {
@@ -136,7 +114,7 @@ TEST_P(EndsGoldenTest, ARestingPoolHoldsNoRows) {
 
 TEST_P(EndsGoldenTest, Bfloat16FollowsTheReference) {
   Kitchen kitchen(GetParam().spec, at::kBFloat16);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   for (const GoldenAdapter& golden : GetParam().adapters) {
     const Recipe recipe = kitchen.MakeRecipe({{golden.name, 1, {}}});
     EXPECT_LE(MaxDifference(kitchen.Run(recipe, tokens()), golden.logits), 0.6f)

@@ -113,6 +113,44 @@ inline std::vector<GoldenBase> ReadGoldens(const std::string& path) {
   return bases;
 }
 
+inline void RegisterAll(const GoldenBase& base, Kitchen* kitchen) {
+  for (const GoldenAdapter& adapter : base.adapters) {
+    SCOPED_TRACE(adapter.name);
+    kitchen->Register(adapter.name, adapter.files);
+  }
+}
+
+// Compares every adapter alone at weight 1, token by token and in one step,
+// with its golden. REQUIRES: all are registered.
+inline void ExpectEachAloneEqualsPeft(const GoldenBase& base, float tolerance,
+                                      Kitchen* kitchen) {
+  for (const GoldenAdapter& golden : base.adapters) {
+    const Recipe recipe = kitchen->MakeRecipe({{golden.name, 1, {}}});
+    EXPECT_LE(MaxDifference(kitchen->Run(recipe, base.tokens), golden.logits),
+              tolerance)
+        << golden.name << " token by token";
+    EXPECT_LE(MaxDifference(kitchen->Run(recipe, base.tokens, 1000).back(),
+                            golden.logits.back()),
+              tolerance)
+        << golden.name << " in one step";
+    // The comparison means something: the adapter moves the logits.
+    EXPECT_GT(MaxDifference(golden.logits, base.base_logits), 0.05f)
+        << golden.name;
+  }
+}
+
+// Likewise every mix.
+inline void ExpectMixesFollowTheFormula(const GoldenBase& base, float tolerance,
+                                        Kitchen* kitchen) {
+  for (const GoldenMix& golden : base.mixes) {
+    EXPECT_LE(MaxDifference(
+                  kitchen->Run(kitchen->MakeRecipe(golden.skills), base.tokens),
+                  golden.logits),
+              tolerance)
+        << golden.name;
+  }
+}
+
 // Compares every adapter, every mix and two base rows in one batch, each at a
 // position of its own, with the goldens. REQUIRES: all are registered.
 inline void ExpectOneBatchEqualsEachAlone(const GoldenBase& base,

@@ -20,15 +20,17 @@
 namespace stockpot {
 namespace {
 
+using ::stockpot::testing::ExpectEachAloneEqualsPeft;
+using ::stockpot::testing::ExpectMixesFollowTheFormula;
 using ::stockpot::testing::ExpectOneBatchEqualsEachAlone;
 using ::stockpot::testing::GoldenAdapter;
 using ::stockpot::testing::GoldenBase;
-using ::stockpot::testing::GoldenMix;
 using ::stockpot::testing::IsOk;
 using ::stockpot::testing::Kitchen;
 using ::stockpot::testing::MaxDifference;
 using ::stockpot::testing::ModelDriver;
 using ::stockpot::testing::ReadGoldens;
+using ::stockpot::testing::RegisterAll;
 using ::stockpot::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -40,12 +42,6 @@ class KindsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
  protected:
   void SetUp() override { SKIP_WITHOUT_TEST_DEVICE(); }
 
-  void RegisterAll(Kitchen* kitchen) const {
-    for (const GoldenAdapter& adapter : GetParam().adapters) {
-      SCOPED_TRACE(adapter.name);
-      kitchen->Register(adapter.name, adapter.files);
-    }
-  }
   static Recipe Only(const Kitchen& kitchen, const std::string& name,
                      float weight = 1) {
     return kitchen.MakeRecipe({{name, weight, {}}});
@@ -54,44 +50,25 @@ class KindsGoldenTest : public ::testing::TestWithParam<GoldenBase> {
 
 TEST_P(KindsGoldenTest, EveryKindAloneEqualsPeft) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
-  const std::vector<int32_t>& tokens = GetParam().tokens;
-  for (const GoldenAdapter& golden : GetParam().adapters) {
-    const Recipe recipe = Only(kitchen, golden.name);
-    EXPECT_LE(MaxDifference(kitchen.Run(recipe, tokens), golden.logits),
-              kTolerance)
-        << golden.name << " token by token";
-    EXPECT_LE(MaxDifference(kitchen.Run(recipe, tokens, 1000).back(),
-                            golden.logits.back()),
-              kTolerance)
-        << golden.name << " in one step";
-    // The comparison means something: the adapter moves the logits.
-    EXPECT_GT(MaxDifference(golden.logits, GetParam().base_logits), 0.05f)
-        << golden.name;
-  }
+  RegisterAll(GetParam(), &kitchen);
+  ExpectEachAloneEqualsPeft(GetParam(), kTolerance, &kitchen);
 }
 
 TEST_P(KindsGoldenTest, BiasesAddUpByWeight) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
-  for (const GoldenMix& golden : GetParam().mixes) {
-    EXPECT_LE(MaxDifference(kitchen.Run(kitchen.MakeRecipe(golden.skills),
-                                        GetParam().tokens),
-                            golden.logits),
-              kTolerance)
-        << golden.name;
-  }
+  RegisterAll(GetParam(), &kitchen);
+  ExpectMixesFollowTheFormula(GetParam(), kTolerance, &kitchen);
 }
 
 TEST_P(KindsGoldenTest, AMixedBatchEqualsEachAlone) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   ExpectOneBatchEqualsEachAlone(GetParam(), kTolerance, &kitchen);
 }
 
 TEST_P(KindsGoldenTest, ABaseRowBesideEveryKindIsTheBaseBitForBit) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   std::vector<std::shared_ptr<const Composition>> compositions;
   for (const GoldenAdapter& golden : GetParam().adapters) {
     compositions.push_back(kitchen.Compose(Only(kitchen, golden.name)));
@@ -105,7 +82,7 @@ TEST_P(KindsGoldenTest, ABaseRowBesideEveryKindIsTheBaseBitForBit) {
 
 TEST_P(KindsGoldenTest, Bfloat16FollowsTheReference) {
   Kitchen kitchen(GetParam().spec, at::kBFloat16);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   for (const GoldenAdapter& golden : GetParam().adapters) {
     EXPECT_LE(MaxDifference(
                   kitchen.Run(Only(kitchen, golden.name), GetParam().tokens),
@@ -117,7 +94,7 @@ TEST_P(KindsGoldenTest, Bfloat16FollowsTheReference) {
 
 TEST_P(KindsGoldenTest, ResidentBytesAreAtLeastWhatLoadingTakes) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   for (const GoldenAdapter& golden : GetParam().adapters) {
     const Digest digest = kitchen.digest(golden.name);
     const auto bytes = kitchen.source().ResidentBytes(digest);
@@ -135,7 +112,7 @@ TEST_P(KindsGoldenTest, ResidentBytesAreAtLeastWhatLoadingTakes) {
 
 TEST_P(KindsGoldenTest, WhatRunsOnlyAloneIsRefusedOtherwise) {
   Kitchen kitchen(GetParam().spec);
-  RegisterAll(&kitchen);
+  RegisterAll(GetParam(), &kitchen);
   const auto refused = [](const char* problem, const char* why) {
     return StatusIs(absl::StatusCode::kFailedPrecondition,
                     AllOf(HasSubstr(problem), HasSubstr(why),
