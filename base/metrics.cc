@@ -159,6 +159,12 @@ Metrics::Metrics()
           "registry_writable",
           "1 while the registry takes writes; 0 if its disk failed or is "
           "full.")),
+      registry_waiting_uploads(families_->NewGauge(
+          "registry_waiting_uploads",
+          "Uploads that broke off and wait to be resumed.")),
+      registry_waiting_upload_bytes(families_->NewGauge(
+          "registry_waiting_upload_bytes",
+          "Bytes that came of the uploads that wait to be resumed.")),
       registry_last_verify_time(families_->NewGauge(
           "registry_last_verify_timestamp_seconds",
           "When all that is stored was last checked; 0: not since the start.")),

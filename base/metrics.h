@@ -108,6 +108,8 @@ class Metrics {
   Gauge registry_free_bytes;
   Gauge registry_damaged_adapters;
   Gauge registry_writable;
+  Gauge registry_waiting_uploads;
+  Gauge registry_waiting_upload_bytes;
   Gauge registry_last_verify_time;
   Gauge ready;
 

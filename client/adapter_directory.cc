@@ -136,6 +136,11 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path,
   return text;
 }
 
+std::string DirectoryName(const std::string& path) {
+  std::error_code error;
+  return fs::canonical(path, error).filename().string();
+}
+
 absl::StatusOr<AdapterDirectory> ReadAdapterDirectory(
     const std::string& path,
     const std::function<void(uint64_t, uint64_t)>& progress) {
@@ -145,7 +150,7 @@ absl::StatusOr<AdapterDirectory> ReadAdapterDirectory(
   ASSIGN_OR_RETURN(adapter.config, ReadConfig(directory / kConfigName));
   adapter.weights_path = directory / kWeightsName;
   std::error_code error;
-  adapter.name = fs::canonical(directory, error).filename().string();
+  adapter.name = DirectoryName(path);
   const uint64_t expected_bytes = fs::file_size(adapter.weights_path, error);
   if (error) {
     return absl::InvalidArgumentError(

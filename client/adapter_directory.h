@@ -31,6 +31,10 @@ struct AdapterDirectory {
   Digest sha256;            // Of adapter_model.safetensors.
 };
 
+// The name of the directory at `path`, without those above it; empty if it is
+// not there.
+std::string DirectoryName(const std::string& path);
+
 // Reads the configuration and hashes the weights, kChunkBytes at a time;
 // `progress` is told the bytes done and in all, and may be empty.
 //

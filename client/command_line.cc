@@ -14,6 +14,7 @@
 #include "client/command_generate.h"
 #include "client/command_hub.h"
 #include "client/command_recipes.h"
+#include "client/command_register.h"
 #include "client/command_resident.h"
 #include "client/command_server.h"
 #include "client/command_transfer.h"
@@ -45,18 +46,26 @@ constexpr char kTour[] =
 constexpr absl::Duration kHealthTimeout = absl::Seconds(5);
 
 void AddTransferCommands(CLI::App& app, Arguments& arguments) {
-  auto upload = std::make_shared<RegisterOptions>();
+  auto all = std::make_shared<RegisterAllOptions>();
   CLI::App* command = AddCommand(
-      app, arguments, "register", "Upload a PEFT adapter directory",
+      app, arguments, "register", "Upload PEFT adapter directories",
       "  stockpot register skills/facts --label team=demo --alias prod\n"
+      "  stockpot register skills/* --jobs 4\n"
       "DIR holds adapter_config.json and adapter_model.safetensors. Prints\n"
       "name@version, digest, size, rank and target modules once it is "
       "durable.\nA call that breaks off is resumed; so is an upload that was "
       "stopped with Ctrl-C,\nby the same command, while the server keeps what "
-      "came.\n",
-      upload, RunRegister);
-  command->add_option("DIR", upload->directory, "The PEFT directory")
-      ->required();
+      "came.\nOf several DIR each has its directory's name, its next version "
+      "and "
+      "its own\nmodel.sig; all are tried, and the first that fails gives the "
+      "exit "
+      "code.\n",
+      all, RunRegisterAll);
+  RegisterOptions* const upload = &all->each;
+  command->add_option("DIR", all->directories, "PEFT directories")->required();
+  command
+      ->add_option("--jobs", all->jobs, "Of several DIR, so many at once [2]")
+      ->check(CLI::Range(1, RegisterAllOptions::kMaxJobs));
   command->add_option("--name", upload->name,
                       "Its name [default: the directory's]");
   command->add_option("--version", upload->version,
@@ -70,7 +79,7 @@ void AddTransferCommands(CLI::App& app, Arguments& arguments) {
                       "Its signature [default: DIR/model.sig, if there]");
   command->add_option("--alias", upload->alias,
                       "Point NAME@ALIAS at the new version");
-  command->add_flag("--json", upload->json, "Print a JSON object");
+  command->add_flag("--json", upload->json, "Print a JSON object for each");
 
   auto download = std::make_shared<DownloadOptions>();
   command = AddCommand(

@@ -1,4 +1,4 @@
-// Connection is the channel to one stockpotd. Not thread-safe.
+// Connection is the channel to one stockpotd. Thread-safe.
 
 #ifndef STOCKPOT_CLIENT_CONNECTION_H_
 #define STOCKPOT_CLIENT_CONNECTION_H_

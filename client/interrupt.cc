@@ -3,9 +3,9 @@
 namespace stockpot {
 
 Interrupt::Watch::Watch(Interrupt& interrupt, grpc::ClientContext& context)
-    : interrupt_(interrupt) {
+    : interrupt_(interrupt), context_(context) {
   MutexLock lock(&interrupt_.mu_);
-  interrupt_.watched_ = &context;
+  interrupt_.watched_.insert(&context);
   if (interrupt_.is_triggered_) {
     context.TryCancel();
   }
@@ -13,18 +13,17 @@ Interrupt::Watch::Watch(Interrupt& interrupt, grpc::ClientContext& context)
 
 Interrupt::Watch::~Watch() {
   MutexLock lock(&interrupt_.mu_);
-  interrupt_.watched_ = nullptr;
+  interrupt_.watched_.erase(&context_);
 }
 
 bool Interrupt::Trigger() {
   MutexLock lock(&mu_);
   const bool is_first = !is_triggered_;
   is_triggered_ = true;
-  if (watched_ == nullptr) {
-    return false;
+  for (grpc::ClientContext* const context : watched_) {
+    context->TryCancel();
   }
-  watched_->TryCancel();
-  return is_first;
+  return is_first && !watched_.empty();
 }
 
 }  // namespace stockpot

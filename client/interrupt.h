@@ -1,10 +1,11 @@
-// Interrupt turns Ctrl-C into the cancellation of the call that runs.
-// Trigger() may be called from any thread; the rest is for one thread.
+// Interrupt turns Ctrl-C into the cancellation of the calls that run.
+// Thread-safe.
 
 #ifndef STOCKPOT_CLIENT_INTERRUPT_H_
 #define STOCKPOT_CLIENT_INTERRUPT_H_
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include <grpcpp/client_context.h>
 
 #include "base/mutex.h"
@@ -14,7 +15,7 @@ namespace stockpot {
 class Interrupt {
  public:
   // While it lives, Trigger() cancels the call of `context`; at once if
-  // Trigger() was called before. One at a time.
+  // Trigger() was called before.
   class Watch {
    public:
     Watch(Interrupt& interrupt, grpc::ClientContext& context);
@@ -24,6 +25,7 @@ class Interrupt {
 
    private:
     Interrupt& interrupt_;
+    grpc::ClientContext& context_;
   };
 
   // Returns whether there was a call to cancel. If not, or if it was called
@@ -32,7 +34,7 @@ class Interrupt {
 
  private:
   Mutex mu_;
-  grpc::ClientContext* watched_ ABSL_GUARDED_BY(mu_) = nullptr;
+  absl::flat_hash_set<grpc::ClientContext*> watched_ ABSL_GUARDED_BY(mu_);
   bool is_triggered_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -404,6 +404,7 @@ void Daemon::RefreshGauges() {
       static_cast<double>(evictions - parts_->evictions_seen));
   parts_->evictions_seen = evictions;
   parts_->watch->SetGauges(&metrics);
+  parts_->parked->SetGauges(&metrics);
 }
 
 }  // namespace stockpot

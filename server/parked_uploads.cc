@@ -114,6 +114,20 @@ size_t ParkedUploads::num_parked() const {
       [](const auto& entry) { return entry.second.session != nullptr; }));
 }
 
+void ParkedUploads::SetGauges(Metrics* metrics) const {
+  MutexLock lock(&mu_);
+  uint64_t num_parked = 0;
+  uint64_t bytes = 0;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.session != nullptr) {
+      ++num_parked;
+      bytes += entry.received_bytes;
+    }
+  }
+  metrics->registry_waiting_uploads.Set(static_cast<double>(num_parked));
+  metrics->registry_waiting_upload_bytes.Set(static_cast<double>(bytes));
+}
+
 ParkedUploads::Sessions ParkedUploads::TakeExpired() {
   Sessions expired;
   const absl::Time now = options_.clock();

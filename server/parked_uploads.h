@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
+#include "base/metrics.h"
 #include "base/mutex.h"
 #include "registry/periodic_task.h"
 #include "server/upload_session.h"
@@ -73,6 +74,9 @@ class ParkedUploads {
   void DropExpired() ABSL_LOCKS_EXCLUDED(mu_);
 
   size_t num_parked() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Sets what `metrics` shows of those that wait.
+  void SetGauges(Metrics* metrics) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   struct Entry {

@@ -60,11 +60,18 @@ grpc::Status FakeRegistry::RegisterAdapter(
     return upload_status;  // Without reading on, as a server in distress.
   }
   v1::RegisterAdapterRequest request;
-  const size_t first = upload.size();
+  std::vector<v1::RegisterAdapterRequest> received;
   while (reader->Read(&request)) {
-    upload.push_back(request);
+    received.push_back(request);
   }
-  const v1::AdapterMetadata& metadata = upload.at(first).metadata();
+  const v1::AdapterMetadata& metadata = received.at(0).metadata();
+  if (const grpc::Status status =
+          on_upload ? on_upload(metadata) : grpc::Status::OK;
+      !status.ok()) {
+    return status;
+  }
+  MutexLock lock(&mu_);
+  upload.insert(upload.end(), received.begin(), received.end());
   v1::Adapter* adapter = response->mutable_adapter();
   adapter->set_name(metadata.name());
   adapter->set_version(metadata.has_version() ? metadata.version() : 1);
@@ -130,6 +137,7 @@ grpc::Status FakeRegistry::DownloadAdapter(
 grpc::Status FakeRegistry::SetAlias(grpc::ServerContext* /*context*/,
                                     const v1::SetAliasRequest* request,
                                     v1::Adapter* response) {
+  MutexLock lock(&mu_);
   set_aliases.push_back(*request);
   for (v1::Adapter& adapter : adapters) {
     if (adapter.name() == request->name() &&

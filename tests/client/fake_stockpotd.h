@@ -17,6 +17,7 @@
 #include "proto/stockpot/v1/generation.grpc.pb.h"
 #include "proto/stockpot/v1/registry.grpc.pb.h"
 
+#include "base/mutex.h"
 #include "client/exit_code.h"
 #include "client/interrupt.h"
 
@@ -71,6 +72,8 @@ class FakeRegistry final : public v1::RegistryService::Service {
 
   // What the next uploads, downloads and lists meet.
   grpc::Status upload_status;
+  // Answers what has arrived whole; several threads call it at once.
+  std::function<grpc::Status(const v1::AdapterMetadata&)> on_upload;
   std::vector<v1::Adapter> adapters;  // Pages of two.
   std::vector<v1::DownloadAdapterResponse> download;
 
@@ -85,6 +88,10 @@ class FakeRegistry final : public v1::RegistryService::Service {
   std::vector<v1::SaveRecipeRequest> saves;  // Each is a recipe's version 1.
   std::vector<v1::ListRecipesRequest> recipe_lists;
   std::vector<std::string> deleted_recipes;
+
+ private:
+  // Held while one of several uploads at once is written down.
+  Mutex mu_;
 };
 
 class FakeGeneration final : public v1::GenerationService::Service {

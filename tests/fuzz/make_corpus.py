@@ -5,6 +5,8 @@ Small inputs that are accepted, and some that are refused for a single reason,
 so that mutations start near every check. Inputs that a fuzzer found later are
 added to the same folders by hand, under a name that says what they broke.
 """
+import base64
+import hashlib
 import json
 import pathlib
 import struct
@@ -209,10 +211,57 @@ def registry():
     write("key", "manifest", b"n/sql\0" + version)
     write("key", "alias", b"a/sql\0prod")
     write("key", "blob", b"b/" + digest)
+    write("key", "damage_mark", b"m/" + digest)
     write("key", "chunk_size", b"s/" + struct.pack(">Q", 7) + b"/" + struct.pack(">I", 1))
     write("key", "reference", b"d/" + digest + b"\0sql\0" + version)
     write("key", "size", struct.pack(">I", 1 << 20))
     write("key", "no_name", b"n/\0" + version)
+
+
+def signatures():
+    signed = json.loads((GOLDEN.parent / "signatures" / "p256.sig").read_text())
+    real = base64.b64decode(signed["dsseEnvelope"]["payload"])
+    signed["dsseEnvelope"]["payload"] = "STATEMENT"
+
+    def entry(name, content):
+        return {"name": name, "algorithm": "sha256", "digest": hashlib.sha256(content).hexdigest()}
+
+    def statement(resources, **changes):
+        digests = b"".join(bytes.fromhex(r["digest"]) for r in resources)
+        return compact({"_type": "https://in-toto.io/Statement/v1",
+                        "subject": [{"name": "a", "digest": {"sha256": hashlib.sha256(digests).hexdigest()}}],
+                        "predicateType": "https://model_signing/signature/v1.0",
+                        "predicate": {"resources": resources, "serialization": {"method": "files"}}} | changes)
+
+    def bundle(payload="STATEMENT", **changes):
+        return compact({"mediaType": signed["mediaType"],
+                        "verificationMaterial": {"publicKey": {"hint": "ab"}},
+                        "dsseEnvelope": {"payload": payload, "payloadType": "application/vnd.in-toto+json",
+                                         "signatures": [{"sig": "c2lnbmVk"}]} | changes})
+
+    def seed(name, text, envelope=None):
+        write("signature", name, (text if isinstance(text, bytes) else text.encode()) + b"\0"
+              + (envelope or bundle()).encode())
+
+    config, weights = entry("adapter_config.json", b"{}"), entry("adapter_model.safetensors", b"w")
+    two = [config, weights]
+    seed("golden", real, compact(signed))
+    seed("two_files", statement(two))
+    seed("no_files", statement([]))
+    seed("file_twice", statement([config, config]))
+    seed("other_subject", statement(two, subject=[{"name": "a", "digest": {"sha256": "0" * 64}}]))
+    seed("other_hash", statement([config | {"algorithm": "blake2b"}]))
+    seed("shards", statement(two, predicate={"resources": two, "serialization": {"method": "shards"}}))
+    seed("key_in_statement_twice", statement(two)[:-1] + ',"_type":"https://in-toto.io/Statement/v1"}')
+    one = {"sig": "c2lnbmVk"}
+    seed("two_signatures", statement(two), bundle(signatures=[one, one]))
+    seed("no_signature", statement(two), bundle(signatures=[]))
+    seed("unpadded", statement(two), bundle(signatures=[{"sig": "c2lnbmU"}]))
+    seed("loose_bits", statement(two), bundle(signatures=[{"sig": "c2lnbmV="}]))
+    seed("space_in_base64", statement(two), bundle(payload="STATEMENT "))
+    seed("other_payload_type", statement(two), bundle(payloadType="text/plain"))
+    seed("key_twice", statement(two), bundle().replace('"payload":', '"payload":"e30=","payload":'))
+    seed("certificate", statement(two), bundle().replace('"publicKey"', '"certificate"'))
 
 
 def patterns():
@@ -228,5 +277,5 @@ def patterns():
 
 
 if __name__ == "__main__":
-    for make in (safetensors, configs, tokenizers, models, registry, patterns):
+    for make in (safetensors, configs, tokenizers, models, registry, signatures, patterns):
         make()

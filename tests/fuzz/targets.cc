@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,11 +30,13 @@
 #include "formats/model_config.h"
 #include "formats/regex.h"
 #include "formats/safetensors.h"
+#include "formats/signature_bundle.h"
 #include "formats/tokenizer/hf_tokenizer.h"
 #include "merge/adapter_validator.h"
 #include "registry/key_codec.h"
 #include "registry/record_codec.h"
 #include "tests/fuzz/oracles.h"
+#include "tests/fuzz/signature_oracle.h"
 
 namespace stockpot::testing {
 namespace {
@@ -207,6 +210,9 @@ void FuzzKey(absl::string_view input) {
   if (const std::optional<Digest> digest = ParseBlobKey(input)) {
     Require(BlobKey(*digest) == input, "blob key");
   }
+  if (const std::optional<Digest> digest = ParseDamageMarkKey(input)) {
+    Require(DamageMarkKey(*digest) == input, "damage mark key");
+  }
   if (const std::optional<ChunkId> chunk = ParseChunkSizeKey(input)) {
     Require(ChunkSizeKey(*chunk) == input, "chunk size key");
   }
@@ -281,6 +287,27 @@ void FuzzUpload(absl::string_view input) {
   const std::string wrong = WrongInHeader(*header, {bytes, bytes.size()});
   Require(wrong.empty(), wrong);
   Require(whole->num_parameters == pieces->num_parameters, "same facts");
+}
+
+void FuzzSignature(absl::string_view input) {
+  const std::string text = BundleFromInput(input);
+  const absl::StatusOr<SignatureBundle> bundle = SignatureBundle::Parse(text);
+  if (bundle.ok()) {
+    const std::string wrong = WrongInBundle(*bundle, text);
+    Require(wrong.empty(), wrong);
+  } else {
+    RequireRefusal(bundle.status());
+  }
+  const std::string payload =
+      bundle.ok() ? bundle->payload : std::string(Split(input).first);
+  const absl::StatusOr<std::map<std::string, Digest>> files =
+      ParseSignedFiles(payload);
+  if (files.ok()) {
+    const std::string wrong = WrongInSignedFiles(*files, payload);
+    Require(wrong.empty(), wrong);
+  } else {
+    RequireRefusal(files.status());
+  }
 }
 
 void FuzzGlob(absl::string_view input) {

@@ -30,6 +30,8 @@ void FuzzRecord(absl::string_view input);
 void FuzzKey(absl::string_view input);
 // "<adapter_config> NUL <sizes of pieces> NUL <safetensors shorthand>".
 void FuzzUpload(absl::string_view input);
+// "<in-toto statement> NUL <signature bundle>"; BundleFromInput() says how.
+void FuzzSignature(absl::string_view input);
 // "<pattern> NUL <path>".
 void FuzzGlob(absl::string_view input);
 // "<pattern> NUL <subject>".
@@ -49,6 +51,7 @@ inline constexpr FuzzTarget kFuzzTargets[] = {
     {"record", FuzzRecord},
     {"key", FuzzKey},
     {"upload", FuzzUpload},
+    {"signature", FuzzSignature},
     {"glob", FuzzGlob},
     {"regex", FuzzRegex},
 };

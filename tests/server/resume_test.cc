@@ -23,6 +23,7 @@
 namespace stockpot::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kId[] = "resume-test_0123456789";
@@ -179,6 +180,35 @@ TEST_F(ResumeTest, ACancelledUploadGoesOnWhereItStopped) {
   EXPECT_EQ(response.received_bytes(), half_);
   EXPECT_EQ(response.expire_time().seconds(), 1'000'000 + 600);
   ExpectGoesOn();
+}
+
+TEST_F(ResumeTest, WhatWaitsIsInTheMetrics) {
+  Start();
+  const auto expect = [&](const std::string& num, const std::string& bytes) {
+    daemon_->parked().SetGauges(&daemon_->metrics());
+    EXPECT_THAT(
+        daemon_->metrics().Scrape(),
+        AllOf(HasSubstr("stockpot_registry_waiting_uploads " + num + "\n"),
+              HasSubstr("stockpot_registry_waiting_upload_bytes " + bytes +
+                        "\n")));
+  };
+  expect("0", "0");
+  ASSERT_NO_FATAL_FAILURE(Park());
+  expect("1", absl::StrCat(half_));
+  {
+    // While a call goes on with it, it waits no more.
+    Call call(*daemon_, Metadata(half_));
+    ASSERT_TRUE(call.Send(adapter_.safetensors.substr(half_, 1)));
+    ASSERT_TRUE(WaitUntilTaken(half_ + 1));
+    expect("0", "0");
+    call.context.TryCancel();
+    call.Finish();
+  }
+  ASSERT_TRUE(WaitUntilParked());
+  expect("1", absl::StrCat(half_ + 1));
+  now_ += 601;
+  daemon_->parked().DropExpired();
+  expect("0", "0");
 }
 
 TEST_F(ResumeTest, AnUploadGoesOnInManyPieces) {
