@@ -1,8 +1,10 @@
 #include "merge/methods/entry_rows.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
-#include <numeric>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -15,6 +17,8 @@ namespace {
 
 // Of one term's block: four terms of it and the result fit into 4 MiB.
 constexpr int64_t kBlockEntries = int64_t{1} << 18;
+// Of so few the threshold is found in a copy, without MagnitudeRanks' counts.
+constexpr int64_t kFewEntries = int64_t{1} << 14;
 // Fewer are not worth a second thread.
 constexpr int64_t kGrainEntries = int64_t{1} << 14;
 // mergekit's: of a divisor, and of an L1 norm, that counts as zero.
@@ -23,6 +27,52 @@ constexpr double kLeastNorm = 1e-7;
 
 bool DrawsMasks(MergeMethod method) {
   return method == MergeMethod::kDare || method == MergeMethod::kDella;
+}
+
+// The magnitude at `position` among those of `values`, in ascending order.
+float MagnitudeAt(absl::Span<const float> values, int64_t position) {
+  std::vector<float> magnitudes;
+  magnitudes.reserve(values.size());
+  for (const float value : values) {
+    magnitudes.push_back(std::abs(value));
+  }
+  const auto nth = magnitudes.begin() + position;
+  std::nth_element(magnitudes.begin(), nth, magnitudes.end());
+  return *nth;
+}
+
+// A value of a row by what orders it, and where it is.
+struct RankedEntry {
+  uint32_t magnitude = 0;  // Bits of |value|, which order as magnitudes do.
+  int32_t column = 0;
+};
+
+// The entries of a row by rising magnitude, equal ones by column: a radix sort
+// of 31 bits in three stable passes.
+std::vector<RankedEntry> ByMagnitude(const float* row, int64_t cols) {
+  constexpr int kDigitBits = 11;
+  constexpr uint32_t kDigits = uint32_t{1} << kDigitBits;
+  std::vector<RankedEntry> entries(cols);
+  for (int64_t c = 0; c < cols; ++c) {
+    entries[c] = {std::bit_cast<uint32_t>(std::abs(row[c])),
+                  static_cast<int32_t>(c)};
+  }
+  std::vector<RankedEntry> sorted(cols);
+  for (int shift = 0; shift < 3 * kDigitBits; shift += kDigitBits) {
+    std::array<int32_t, kDigits> starts{};
+    for (const RankedEntry& entry : entries) {
+      ++starts[(entry.magnitude >> shift) % kDigits];
+    }
+    int32_t start = 0;
+    for (int32_t& count : starts) {
+      start += std::exchange(count, start);
+    }
+    for (const RankedEntry& entry : entries) {
+      sorted[starts[(entry.magnitude >> shift) % kDigits]++] = entry;
+    }
+    entries.swap(sorted);
+  }
+  return entries;
 }
 
 absl::Span<const float> ValuesOf(const at::Tensor& tensor) {
@@ -88,7 +138,19 @@ void EntryMerge::FindThresholds(int64_t term) {
   if (kept == size) {
     return;
   }
-  MagnitudeRanks ranks({size - dropped_top - kept, size - dropped_top - 1});
+  std::vector<int64_t> positions = {size - dropped_top - kept};
+  if (dropped_top > 0) {
+    positions.push_back(size - dropped_top - 1);
+  }
+  if (size <= kFewEntries) {
+    const at::Tensor all = terms_.Rows(term, 0, terms_.rows());
+    facts.low = MagnitudeAt(ValuesOf(all), positions[0]);
+    if (dropped_top > 0) {
+      facts.high = MagnitudeAt(ValuesOf(all), positions[1]);
+    }
+    return;
+  }
+  MagnitudeRanks ranks(std::move(positions));
   ForEachBlock(terms_, term, block_rows_,
                [&](int64_t, absl::Span<const float> values) {
                  ranks.CountUpper(values);
@@ -169,18 +231,12 @@ void EntryMerge::Sparsify(int64_t term, int64_t row, const float* in,
 void EntryMerge::MaskByRank(const TermFacts& facts, int64_t row,
                             const float* in, float* out) const {
   const int64_t cols = terms_.cols();
-  std::vector<int32_t> order(cols);
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    const float left = std::abs(in[a]);
-    const float right = std::abs(in[b]);
-    return left < right || (left == right && a < b);
-  });
+  const std::vector<RankedEntry> order = ByMagnitude(in, cols);
   const double step =
       cols > 1 ? 2 * epsilon_ / static_cast<double>(cols - 1) : 0;
   const double least = cols > 1 ? density_ - epsilon_ : density_;
   for (int64_t rank = 0; rank < cols; ++rank) {
-    const int32_t c = order[rank];
+    const int32_t c = order[rank].column;
     const double p = least + step * static_cast<double>(rank);
     const bool is_kept =
         facts.random.Bits(static_cast<uint64_t>(row * cols + c)) <
