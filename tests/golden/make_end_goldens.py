@@ -264,7 +264,7 @@ def write_export(base, path, skills, adapters):
     """A LoRA of scaling 1 that is the mix, by hand: ([config], [tensors])."""
     base_config = BASES[base][0]
     is_tied = base_config.get("tie_word_embeddings", True)
-    linear = list(tiny.linear_sizes(base_config))
+    linear = [m for m in tiny.linear_sizes(base_config) if m != "lm_head"]
     factors, rows, whole = {}, {}, {}
     for name, weight in skills:
         written, shapes, sources, dtype = adapters[name]
