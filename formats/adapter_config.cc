@@ -196,7 +196,9 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text) {
   }
   ASSIGN_OR_RETURN(config.targets_, ReadModuleSet(*root, "target_modules"));
   ASSIGN_OR_RETURN(config.excludes_, ReadModuleSet(*root, "exclude_modules"));
-  if (config.targets_.names.empty()) {
+  // Trained tokens are the input embedding's unless the file says otherwise.
+  if (config.targets_.names.empty() &&
+      config.kind() != AdapterKind::kTrainableTokens) {
     return FieldError("target_modules",
                       "is empty; it must name the adapted modules, as PEFT "
                       "writes them when it saves an adapter");
@@ -224,7 +226,8 @@ absl::Status AdapterConfig::ReadStrength(const ordered_json& root) {
   const bool is_lora = kind() == AdapterKind::kLora || is_ada;
   const bool is_lycoris =
       kind() == AdapterKind::kLoha || kind() == AdapterKind::kLokr;
-  if (kind() != AdapterKind::kFourierFt && kind() != AdapterKind::kIa3) {
+  if (kind() != AdapterKind::kFourierFt && kind() != AdapterKind::kIa3 &&
+      kind() != AdapterKind::kTrainableTokens) {
     ASSIGN_OR_RETURN(r_, GetInt(root, is_ada ? "init_r" : "r", 1, kMaxRank));
   }
   if (is_lora || is_lycoris) {

@@ -11,7 +11,7 @@ struct KindRow {
   AdapterKind kind;
   absl::string_view peft_type;
 };
-constexpr std::array<KindRow, 8> kKinds = {{
+constexpr std::array<KindRow, 9> kKinds = {{
     {AdapterKind::kLora, "LORA"},
     {AdapterKind::kAdaLora, "ADALORA"},
     {AdapterKind::kLoha, "LOHA"},
@@ -20,6 +20,7 @@ constexpr std::array<KindRow, 8> kKinds = {{
     {AdapterKind::kFourierFt, "FOURIERFT"},
     {AdapterKind::kMiss, "MISS"},
     {AdapterKind::kIa3, "IA3"},
+    {AdapterKind::kTrainableTokens, "TRAINABLE_TOKENS"},
 }};
 
 struct PartRow {

@@ -28,6 +28,8 @@ enum class AdapterKind : uint8_t {
   kFourierFt,  // arXiv:2405.03003.
   kMiss,       // arXiv:2409.15371.
   kIa3,        // arXiv:2205.05638.
+  // Rows of embedding and head alone, of which no layer has a part.
+  kTrainableTokens,
 };
 
 // "LORA", as "peft_type" spells it.

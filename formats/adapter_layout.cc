@@ -36,13 +36,17 @@ absl::Status RefuseOtherKinds(absl::string_view name) {
     absl::string_view part;
     absl::string_view sentence;
   };
-  constexpr std::array<Kind, 3> kKinds = {{
+  constexpr std::array<Kind, 4> kKinds = {{
       {".modules_to_save.",
        "whole trained modules go by the name that save_pretrained gives them, "
        "without modules_to_save"},
       {".token_adapter.",
        "trained embedding rows are served of the base model's embedding and "
        "head, which have other names"},
+      {".trainable_tokens_delta",
+       "TRAINABLE_TOKENS are served of the base model's embedding and head as "
+       "\"<module>.trainable_tokens_delta\"; of a tied model, train with "
+       "target_modules that name the embedding alone"},
       {".lora_diag",
        "KaSA is not supported; train a plain LoRA of linear layers"},
   }};
@@ -172,7 +176,8 @@ absl::StatusOr<std::vector<AdapterParts>> CollectParts(
     if (TakeShared(tensor.name, kind, i, layout)) {
       continue;
     }
-    ASSIGN_OR_RETURN(const bool is_rows, TakeEndTensor(header, i, base, ends));
+    ASSIGN_OR_RETURN(const bool is_rows,
+                     TakeEndTensor(header, i, kind, base, ends));
     if (is_rows) {
       continue;
     }
@@ -201,6 +206,17 @@ absl::StatusOr<std::vector<AdapterParts>> CollectParts(
   return parts;
 }
 
+// Of TRAINABLE_TOKENS: which rows are there is MatchRows()' matter.
+absl::Status CheckRowsTargeted(const BaseModule& module, bool is_named) {
+  if (is_named && !module.is_end()) {
+    return absl::UnimplementedError(absl::StrCat(
+        "adapter_config.json targets module ", Quoted(module.path),
+        ", of whose weight TRAINABLE_TOKENS would replace rows, which is "
+        "served of the embedding and the head only; train without it"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTargeted(const AdapterConfig& config,
                            const BaseModule& module, const AdapterParts& parts,
                            bool is_replaced_whole) {
@@ -210,6 +226,9 @@ absl::Status CheckTargeted(const AdapterConfig& config,
   // PEFT adapts no module that it saves as a whole.
   const bool is_target = (is_named && !is_replaced_whole) ||
                          (is_there && FollowsEmbedding(config, module));
+  if (config.kind() == AdapterKind::kTrainableTokens) {
+    return CheckRowsTargeted(module, is_named);
+  }
   if (is_target && module.is_embedding && config.kind() != AdapterKind::kLora) {
     return absl::UnimplementedError(absl::StrCat(
         "adapter_config.json targets the embedding ", Quoted(module.path),

@@ -74,6 +74,13 @@ struct BaseCopy {
   size_t tensor = 0;  // [vocabulary, hidden]
 };
 
+// Rows that PEFT saves a second time, for a head that shares them. It would
+// load either over the other, so both must be the same.
+struct RowsCopy {
+  size_t tensor = 0;
+  size_t original = 0;  // Of equal shape and dtype.
+};
+
 // Largest rank that a converted update is served with.
 inline constexpr int64_t kMaxServedRank = 512;
 
@@ -83,6 +90,7 @@ struct AdapterLayout {
   // In the order of the base modules, which are not in `modules`.
   std::vector<ReplacedRows> replaced;
   std::vector<BaseCopy> base_copies;
+  std::vector<RowsCopy> rows_copies;
   // VeRA's projections, which its modules share: (rank, >= in), (>= out, rank).
   size_t vera_a = kNoTensor;
   size_t vera_b = kNoTensor;
@@ -107,8 +115,8 @@ struct AdapterLayout {
 // Errors: InvalidArgument, which names the tensor or module, what was expected
 // and, for an unknown path, the base modules that look most like it.
 // Unimplemented for other weights of the base model (norms, biases), for an
-// embedding adapted by another kind than LORA, and for a conversion that would
-// take too long or too much memory.
+// embedding adapted by another kind than LORA, for trained rows of any other
+// layer, and for a conversion that would take too long or too much memory.
 absl::StatusOr<AdapterLayout> MatchAdapter(const SafetensorsHeader& header,
                                            const AdapterConfig& config,
                                            absl::Span<const BaseModule> base);

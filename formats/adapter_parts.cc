@@ -55,6 +55,8 @@ absl::StatusOr<AdaptedModule> PartChecker::Check(const BaseModule& module,
     case AdapterKind::kIa3:
       RETURN_IF_ERROR(CheckIa3(module, &adapted));
       break;
+    case AdapterKind::kTrainableTokens:
+      break;  // No layer has a part of it.
   }
   return adapted;
 }

@@ -102,10 +102,6 @@ constexpr std::array kOtherTypes = {
               "mixes a pool of factors per task id, which a request has not; "
               "train a LoRA per task",
               ""},
-    OtherType{"TRAINABLE_TOKENS",
-              "holds embedding rows alone; train a LoRA with "
-              "trainable_token_indices",
-              ""},
     OtherType{"PROMPT_TUNING", kPrompt, ""},
     OtherType{"MULTITASK_PROMPT_TUNING", kPrompt, ""},
     OtherType{"P_TUNING", kPrompt, ""},

@@ -21,10 +21,18 @@ absl::Status TensorError(absl::string_view name, const Args&... args) {
       absl::StrCat("adapter tensor ", Quoted(name), ": ", args...));
 }
 
+bool HoldsRowsAlone(const AdapterConfig& config) {
+  return config.kind() == AdapterKind::kTrainableTokens;
+}
+
+const char* TokensField(const AdapterConfig& config) {
+  return HoldsRowsAlone(config) ? "token_indices" : "trainable_token_indices";
+}
+
 template <typename... Args>
-absl::Status TokensError(const Args&... args) {
+absl::Status TokensError(const AdapterConfig& config, const Args&... args) {
   return absl::InvalidArgumentError(absl::StrCat(
-      "adapter_config.json: field \"trainable_token_indices\" ", args...));
+      "adapter_config.json: field \"", TokensField(config), "\" ", args...));
 }
 
 bool NamesSaved(const AdapterConfig& config, const BaseModule& module) {
@@ -35,16 +43,25 @@ bool NamesSaved(const AdapterConfig& config, const BaseModule& module) {
          });
 }
 
+// Whether `trained` is of the module, an embedding or a head.
+absl::StatusOr<bool> IsMeant(const AdapterConfig& config,
+                             const TrainedTokens& trained,
+                             const BaseModule& module) {
+  if (HoldsRowsAlone(config) && !config.target_modules().empty()) {
+    return config.Targets(module.path, module.is_end());
+  }
+  return trained.module.empty() ? module.is_embedding
+                                : EndsPath(module.path, trained.module);
+}
+
 // What the config says of one module's tokens; null: nothing.
 absl::StatusOr<const TrainedTokens*> TokensOf(const AdapterConfig& config,
                                               const BaseModule& module) {
   const TrainedTokens* found = nullptr;
   for (const TrainedTokens& trained : config.end_options().trained_tokens) {
-    const bool is_meant = trained.module.empty()
-                              ? module.is_embedding
-                              : EndsPath(module.path, trained.module);
+    ASSIGN_OR_RETURN(const bool is_meant, IsMeant(config, trained, module));
     if (is_meant && found != nullptr) {
-      return TokensError("names module ", Quoted(module.path),
+      return TokensError(config, "names module ", Quoted(module.path),
                          " twice; name it once");
     }
     if (is_meant) {
@@ -86,15 +103,22 @@ class RowMatcher {
   // PEFT fails when a name means no module.
   absl::Status CheckTokenModules() const {
     for (const TrainedTokens& trained : config_.end_options().trained_tokens) {
-      const bool is_there = std::any_of(
-          base_.begin(), base_.end(), [&](const BaseModule& module) {
-            return module.is_end() &&
-                   (trained.module.empty()
-                        ? module.is_embedding
-                        : EndsPath(module.path, trained.module));
-          });
+      bool is_there = false;
+      for (const BaseModule& module : base_) {
+        if (module.is_end()) {
+          ASSIGN_OR_RETURN(const bool is_meant,
+                           IsMeant(config_, trained, module));
+          is_there = is_there || is_meant;
+        }
+      }
+      if (!is_there && HoldsRowsAlone(config_)) {
+        return absl::InvalidArgumentError(
+            "adapter_config.json: field \"target_modules\" names neither the "
+            "embedding nor the head of the base model. Was the adapter trained "
+            "on another base model?");
+      }
       if (!is_there) {
-        return TokensError("names module ", Quoted(trained.module),
+        return TokensError(config_, "names module ", Quoted(trained.module),
                            ", which the base model has not. Was the adapter "
                            "trained on another base model?");
       }
@@ -128,12 +152,7 @@ class RowMatcher {
     ASSIGN_OR_RETURN(const size_t followed, EmbeddingToFollow(module, trained));
     size_t tensor = ends_[m].tokens;
     if (followed < base_.size()) {
-      if (tensor != kNoTensor) {
-        return TensorError(Tensor(tensor).name,
-                           "the head shares its weight with the embedding, "
-                           "whose trained rows are its own; ",
-                           kOneAdapter);
-      }
+      RETURN_IF_ERROR(TakeCopy(tensor, ends_[followed].tokens));
       ASSIGN_OR_RETURN(trained, TokensOf(config_, base_[followed]));
       tensor = ends_[followed].tokens;
     }
@@ -141,19 +160,41 @@ class RowMatcher {
       return absl::OkStatus();
     }
     if (trained == nullptr) {
-      return TensorError(Tensor(tensor).name,
-                         "adapter_config.json has no trainable_token_indices "
-                         "of this module; ",
+      return TensorError(Tensor(tensor).name, "adapter_config.json has no ",
+                         TokensField(config_), " of this module; ",
                          kOneAdapter);
     }
     if (tensor == kNoTensor) {
-      return TokensError("names rows of ", Quoted(module.path),
-                         ", the weights hold no token_adapter."
-                         "trainable_tokens_delta for it; ",
-                         kOneAdapter);
+      return TokensError(config_, "names rows of ", Quoted(module.path),
+                         ", the weights hold no ",
+                         HoldsRowsAlone(config_) ? "" : "token_adapter.",
+                         "trainable_tokens_delta for it; ", kOneAdapter);
     }
     RETURN_IF_ERROR(CheckTokens(module, *trained, Tensor(tensor)));
     layout_->replaced.push_back({m, tensor, trained->tokens});
+    return absl::OkStatus();
+  }
+
+  // `tensor` is what the file holds of a head that follows the embedding.
+  absl::Status TakeCopy(size_t tensor, size_t original) {
+    if (tensor == kNoTensor) {
+      return absl::OkStatus();
+    }
+    // The embedding's rows alone are saved under both names.
+    if (!HoldsRowsAlone(config_) || original == kNoTensor) {
+      return TensorError(Tensor(tensor).name,
+                         "the head shares its weight with the embedding, "
+                         "whose trained rows are its own; ",
+                         kOneAdapter);
+    }
+    const TensorInfo& copy = Tensor(tensor);
+    if (copy.shape != Tensor(original).shape ||
+        copy.dtype != Tensor(original).dtype) {
+      return TensorError(copy.name, "expected shape and dtype of ",
+                         Quoted(Tensor(original).name),
+                         ", whose rows the head shares; ", kOneAdapter);
+    }
+    layout_->rows_copies.push_back({tensor, original});
     return absl::OkStatus();
   }
 
@@ -162,8 +203,8 @@ class RowMatcher {
                            const TensorInfo& tensor) const {
     for (const int64_t token : trained.tokens) {
       if (token >= module.vocabulary()) {
-        return TokensError("names token ", token, ", the base model has ",
-                           module.vocabulary(),
+        return TokensError(config_, "names token ", token,
+                           ", the base model has ", module.vocabulary(),
                            "; adapters of a model whose vocabulary was resized "
                            "need that model");
       }
@@ -172,8 +213,8 @@ class RowMatcher {
         static_cast<int64_t>(trained.tokens.size()), module.hidden()};
     if (tensor.shape != expected) {
       return TensorError(tensor.name, "expected shape ", ShapeString(expected),
-                         " as trainable_token_indices says for this module, "
-                         "got ",
+                         " as ", TokensField(config_),
+                         " says for this module, got ",
                          ShapeString(tensor.shape));
     }
     return absl::OkStatus();
@@ -245,10 +286,18 @@ class RowMatcher {
   AdapterLayout* const layout_;
 };
 
+// What follows the module's path.
+bool IsTokensName(absl::string_view rest, AdapterKind kind) {
+  absl::ConsumeSuffix(&rest, ".default");
+  return rest == (kind == AdapterKind::kTrainableTokens
+                      ? ".trainable_tokens_delta"
+                      : ".token_adapter.trainable_tokens_delta");
+}
+
 }  // namespace
 
 absl::StatusOr<bool> TakeEndTensor(const SafetensorsHeader& header,
-                                   size_t index,
+                                   size_t index, AdapterKind kind,
                                    absl::Span<const BaseModule> base,
                                    std::vector<EndTensors>* ends) {
   const absl::string_view full = header.tensors[index].name;
@@ -267,8 +316,7 @@ absl::StatusOr<bool> TakeEndTensor(const SafetensorsHeader& header,
       place = &end.weight;
     } else if (part == ".base_layer.weight") {
       place = &end.base_layer;
-    } else if (part == ".token_adapter.trainable_tokens_delta" ||
-               part == ".token_adapter.trainable_tokens_delta.default") {
+    } else if (IsTokensName(part, kind)) {
       place = &end.tokens;
     } else {
       continue;

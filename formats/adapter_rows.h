@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 
 #include "formats/adapter_config.h"
+#include "formats/adapter_kind.h"
 #include "formats/adapter_layout.h"
 #include "formats/safetensors.h"
 
@@ -19,16 +20,19 @@ namespace stockpot {
 
 // Tensors of one module, indices into SafetensorsHeader::tensors.
 struct EndTensors {
-  size_t tokens = kNoTensor;      // ".token_adapter.trainable_tokens_delta"
+  // ".token_adapter.trainable_tokens_delta"; of TRAINABLE_TOKENS without
+  // ".token_adapter".
+  size_t tokens = kNoTensor;
   size_t weight = kNoTensor;      // ".weight"
   size_t base_layer = kNoTensor;  // ".base_layer.weight"
 };
 
 // Notes tensor `index` in ends[m] and returns true if its name is such a tensor
-// of base[m], an embedding or a head. `ends` has an entry per base module.
+// of base[m], an embedding or a head, in an adapter of `kind`. `ends` has an
+// entry per base module.
 // Errors: InvalidArgument if the file holds the same tensor twice.
 absl::StatusOr<bool> TakeEndTensor(const SafetensorsHeader& header,
-                                   size_t index,
+                                   size_t index, AdapterKind kind,
                                    absl::Span<const BaseModule> base,
                                    std::vector<EndTensors>* ends);
 
@@ -41,7 +45,8 @@ bool IsReplacedWhole(const AdapterConfig& config,
 // Whether the file, not target_modules, says if the head `module` is adapted.
 bool FollowsEmbedding(const AdapterConfig& config, const BaseModule& module);
 
-// Sets replaced and base_copies of `layout`, in the order of the base modules.
+// Sets replaced, base_copies and rows_copies of `layout`, in the order of the
+// base modules.
 //
 // Errors: InvalidArgument, which names the tensor or field: a tensor or its
 // partner in the config missing, a wrong size, a token that the base model has

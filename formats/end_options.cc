@@ -10,6 +10,7 @@
 #include "nlohmann/json.hpp"
 
 #include "base/status_macros.h"
+#include "formats/adapter_kind.h"
 #include "formats/json.h"
 #include "formats/quoted.h"
 
@@ -20,6 +21,7 @@ using nlohmann::ordered_json;
 
 constexpr char kSave[] = "modules_to_save";
 constexpr char kTokens[] = "trainable_token_indices";
+constexpr char kTokensAlone[] = "token_indices";
 constexpr int64_t kMaxToken = int64_t{1} << 31;
 constexpr size_t kMaxNames = 64;
 constexpr size_t kMaxNameBytes = 256;
@@ -70,24 +72,25 @@ absl::StatusOr<std::vector<std::string>> ReadSaved(const ordered_json& root) {
   return names;
 }
 
-absl::StatusOr<TrainedTokens> ReadTokens(std::string module,
+absl::StatusOr<TrainedTokens> ReadTokens(absl::string_view key,
+                                         std::string module,
                                          const ordered_json& list) {
   TrainedTokens trained{std::move(module), {}};
-  // None of a module that is named would read as all of its rows.
+  // None of a module would read as all of its rows.
   if (!list.is_array() || list.empty() ||
       list.size() > EndOptions::kMaxTokens) {
-    return FieldError(kTokens, "must list 1 to ", EndOptions::kMaxTokens,
-                      " token ids of each module that it names");
+    return FieldError(key, "must list 1 to ", EndOptions::kMaxTokens,
+                      " token ids of a module");
   }
   absl::flat_hash_set<int64_t> seen;
   for (const ordered_json& token : list) {
     if (!token.is_number_unsigned() ||
         token.get<uint64_t>() >= static_cast<uint64_t>(kMaxToken)) {
-      return FieldError(kTokens, "must hold token ids in [0, ", kMaxToken, ")");
+      return FieldError(key, "must hold token ids in [0, ", kMaxToken, ")");
     }
     trained.tokens.push_back(token.get<int64_t>());
     if (!seen.insert(trained.tokens.back()).second) {
-      return FieldError(kTokens, "names token ", trained.tokens.back(),
+      return FieldError(key, "names token ", trained.tokens.back(),
                         " twice, so that it is not known which row is meant");
     }
   }
@@ -102,7 +105,7 @@ absl::StatusOr<std::vector<TrainedTokens>> ReadAllTokens(
     return all;
   }
   if (!value->is_object()) {
-    ASSIGN_OR_RETURN(TrainedTokens trained, ReadTokens("", *value));
+    ASSIGN_OR_RETURN(TrainedTokens trained, ReadTokens(kTokens, "", *value));
     all.push_back(std::move(trained));
     return all;
   }
@@ -115,15 +118,39 @@ absl::StatusOr<std::vector<TrainedTokens>> ReadAllTokens(
                         ", which is neither an embedding (\"embed_tokens\", "
                         "\"wte\") nor \"lm_head\"");
     }
-    ASSIGN_OR_RETURN(TrainedTokens trained, ReadTokens(module, list));
+    ASSIGN_OR_RETURN(TrainedTokens trained, ReadTokens(kTokens, module, list));
     all.push_back(std::move(trained));
   }
   return all;
 }
 
+// Of TRAINABLE_TOKENS, whose other fields PEFT would not read.
+absl::StatusOr<EndOptions> ReadTokensAlone(const ordered_json& root) {
+  for (const char* key : {kSave, kTokens}) {
+    const ordered_json* value = FindNonNull(root, key);
+    if (value != nullptr && !value->empty()) {
+      return FieldError(key,
+                        "is none of TRAINABLE_TOKENS, which lists its tokens "
+                        "in \"",
+                        kTokensAlone, "\"; take it out");
+    }
+  }
+  const ordered_json* list = FindNonNull(root, kTokensAlone);
+  EndOptions options;
+  ASSIGN_OR_RETURN(
+      TrainedTokens trained,
+      ReadTokens(kTokensAlone, "", list == nullptr ? ordered_json() : *list));
+  options.trained_tokens.push_back(std::move(trained));
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<EndOptions> ReadEndOptions(const ordered_json& root) {
+  ASSIGN_OR_RETURN(const std::string peft_type, GetString(root, "peft_type"));
+  if (AdapterKindOf(peft_type) == AdapterKind::kTrainableTokens) {
+    return ReadTokensAlone(root);
+  }
   EndOptions options;
   ASSIGN_OR_RETURN(options.modules_to_save, ReadSaved(root));
   ASSIGN_OR_RETURN(options.trained_tokens, ReadAllTokens(root));

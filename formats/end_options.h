@@ -28,14 +28,17 @@ struct EndOptions {
 
   // Ends of the paths of modules whose whole weight the adapter replaces.
   std::vector<std::string> modules_to_save;
+  // Of TRAINABLE_TOKENS one entry, of the modules that the config targets.
   std::vector<TrainedTokens> trained_tokens;
   // Of a model whose head is its embedding: what adapts the one adapts the
   // other. PEFT then saves the tensors of both and names only the embedding.
   bool ensure_weight_tying = false;
 };
 
-// Reads "modules_to_save", "trainable_token_indices" and "ensure_weight_tying".
-// Source: peft/utils/other.py, set_additional_trainable_modules (PEFT 0.21).
+// Reads "modules_to_save", "trainable_token_indices" and "ensure_weight_tying";
+// of TRAINABLE_TOKENS "token_indices" instead.
+// Source: peft/utils/other.py, set_additional_trainable_modules, and
+// peft/tuners/trainable_tokens/config.py (PEFT 0.21).
 //
 // Errors: InvalidArgument, which names the field; Unimplemented for a module to
 // save that is neither an embedding nor a head.

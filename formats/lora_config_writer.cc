@@ -24,7 +24,7 @@ int64_t CommonRank(absl::Span<const LoraModuleRank> modules) {
 }  // namespace
 
 std::string WriteLoraConfig(absl::Span<const LoraModuleRank> modules,
-                            const std::string& base_model,
+                            const LoraRows& rows, const std::string& base_model,
                             bool fan_in_fan_out) {
   const int64_t rank = CommonRank(modules);
   nlohmann::ordered_json targets = nlohmann::ordered_json::array();
@@ -37,22 +37,27 @@ std::string WriteLoraConfig(absl::Span<const LoraModuleRank> modules,
       ranks[module.path] = module.rank;
     }
   }
-  const nlohmann::ordered_json config = {
-      {"peft_type", "LORA"},
-      {"task_type", "CAUSAL_LM"},
-      {"base_model_name_or_path", base_model},
-      {"r", rank},
-      {"lora_alpha", rank},
-      {"rank_pattern", ranks},
-      {"alpha_pattern", ranks},
-      {"target_modules", targets},
-      {"use_rslora", false},
-      {"use_dora", false},
-      {"lora_dropout", 0.0},
-      {"bias", "none"},
-      {"fan_in_fan_out", fan_in_fan_out},
-      {"init_lora_weights", true},
-      {"inference_mode", true}};
+  nlohmann::ordered_json config = {{"peft_type", "LORA"},
+                                   {"task_type", "CAUSAL_LM"},
+                                   {"base_model_name_or_path", base_model},
+                                   {"r", rank},
+                                   {"lora_alpha", rank},
+                                   {"rank_pattern", ranks},
+                                   {"alpha_pattern", ranks},
+                                   {"target_modules", targets},
+                                   {"use_rslora", false},
+                                   {"use_dora", false},
+                                   {"lora_dropout", 0.0},
+                                   {"bias", "none"},
+                                   {"fan_in_fan_out", fan_in_fan_out},
+                                   {"init_lora_weights", true},
+                                   {"inference_mode", true}};
+  if (!rows.saved.empty()) {
+    config["modules_to_save"] = rows.saved;
+  }
+  for (const auto& [path, tokens] : rows.tokens) {
+    config["trainable_token_indices"][path] = tokens;
+  }
   return config.dump(2) + "\n";
 }
 

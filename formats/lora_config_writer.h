@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/types/span.h"
 
@@ -15,12 +17,21 @@ struct LoraModuleRank {
   int64_t rank = 0;
 };
 
+// Rows of embedding and head that the adapter holds itself.
+struct LoraRows {
+  // Paths of modules whose whole weight is in the file: "modules_to_save".
+  std::vector<std::string> saved;
+  // By path, the tokens whose rows are in the file: "trainable_token_indices".
+  std::vector<std::pair<std::string, std::vector<int64_t>>> tokens;
+};
+
 // A config under which every module's scaling is exactly 1: alpha equals the
 // rank, per module where ranks differ. Modules are named in full, so that none
 // but these is adapted. `fan_in_fan_out` for GPT-2's Conv1D.
-// REQUIRES: at least one module.
+// REQUIRES: at least one module: PEFT opens no LoRA without.
 std::string WriteLoraConfig(absl::Span<const LoraModuleRank> modules,
-                            const std::string& base_model, bool fan_in_fan_out);
+                            const LoraRows& rows, const std::string& base_model,
+                            bool fan_in_fan_out);
 
 }  // namespace stockpot
 

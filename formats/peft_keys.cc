@@ -71,6 +71,7 @@ constexpr std::array kKnownKeys = {
     "task_type",
     "tfinal",
     "tinit",
+    "token_indices",
     "total_step",
     "trainable_token_indices",
     "use_bdlora",

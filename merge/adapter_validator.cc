@@ -49,15 +49,20 @@ absl::Status AdapterValidator::DecideToKeepData() {
       layout_->modules.begin(), layout_->modules.end(),
       [](const AdaptedModule& adapted) { return !adapted.is_exact; });
   const bool has_copies = !layout_->base_copies.empty();
-  keeps_data_ = measure_ != nullptr && (is_lossy || has_copies);
+  const bool has_rows_copies = !layout_->rows_copies.empty();
+  keeps_data_ =
+      has_rows_copies || (measure_ != nullptr && (is_lossy || has_copies));
   if (keeps_data_ && !is_lossy && file_bytes_ > kMaxMeasuredBytes) {
-    return absl::UnimplementedError(absl::StrCat(
-        "adapter tensor ",
-        Quoted(header_->tensors[layout_->base_copies[0].tensor].name),
-        " is a copy of the base model's, which is compared with it; the file "
-        "has ",
-        file_bytes_, " bytes, one with copies may have ", kMaxMeasuredBytes,
-        ". Save it with save_embedding_layers=False"));
+    const size_t copy = has_copies ? layout_->base_copies[0].tensor
+                                   : layout_->rows_copies[0].tensor;
+    return absl::UnimplementedError(
+        absl::StrCat("adapter tensor ", Quoted(header_->tensors[copy].name),
+                     has_copies ? " is a copy of the base model's"
+                                : " is a copy of the embedding's rows",
+                     ", which is compared with it; the file has ", file_bytes_,
+                     " bytes, one with copies may have ", kMaxMeasuredBytes,
+                     has_copies ? ". Save it with save_embedding_layers=False"
+                                : ". Leave the copy out"));
   }
   if (keeps_data_ && file_bytes_ > kMaxMeasuredBytes) {
     return absl::UnimplementedError(absl::StrCat(
@@ -67,6 +72,24 @@ absl::Status AdapterValidator::DecideToKeepData() {
         kMaxMeasuredBytes,
         ". Convert it once with peft.save_as_lora(path, model, rank) and "
         "upload the result"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdapterValidator::CheckRowsCopies() const {
+  for (const RowsCopy& copy : layout_->rows_copies) {
+    const TensorInfo& info = header_->tensors[copy.tensor];
+    const TensorInfo& original = header_->tensors[copy.original];
+    const absl::string_view data = data_;
+    if (data.substr(info.begin, info.num_bytes()) !=
+        data.substr(original.begin, original.num_bytes())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "adapter tensor ", Quoted(info.name),
+          ": the head shares its rows "
+          "with the embedding, and they differ from ",
+          Quoted(original.name),
+          "; PEFT would load one over the other. Save the adapter again"));
+    }
   }
   return absl::OkStatus();
 }
@@ -91,8 +114,9 @@ absl::StatusOr<AdapterFacts> AdapterValidator::Finish(
                      head_.size(), " bytes; it is truncated"));
   }
   RETURN_IF_ERROR(scanner_->Finish());
+  RETURN_IF_ERROR(CheckRowsCopies());
   double kept_energy = 1;
-  if (keeps_data_) {
+  if (keeps_data_ && measure_ != nullptr) {
     ASSIGN_OR_RETURN(kept_energy, measure_(config_, *header_, *layout_, data_));
   }
   return AdapterFacts{

@@ -57,7 +57,8 @@ class AdapterValidator {
   absl::Status Feed(absl::string_view bytes);
 
   // What was found. Measures a conversion: up to a minute.
-  // Errors: InvalidArgument if bytes are missing; those of the measure.
+  // Errors: InvalidArgument if bytes are missing, or rows that are saved twice
+  // differ; those of the measure.
   absl::StatusOr<AdapterFacts> Finish(const Digest& base_model) const;
 
   // What it keeps of the file.
@@ -73,6 +74,7 @@ class AdapterValidator {
         measure_(std::move(measure)) {}
 
   absl::Status DecideToKeepData();
+  absl::Status CheckRowsCopies() const;
   absl::Status FeedHeader(absl::string_view* bytes);
 
   const AdapterConfig config_;
@@ -86,7 +88,7 @@ class AdapterValidator {
   std::optional<AdapterLayout> layout_;
   std::optional<FiniteScanner> scanner_;
   bool keeps_data_ = false;
-  std::string data_;  // The data section, if it is to be measured.
+  std::string data_;  // The data section, if it is to be measured or compared.
 };
 
 }  // namespace stockpot

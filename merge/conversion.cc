@@ -246,6 +246,7 @@ ConvertedModule Convert(const BaseModule& module, const AdaptedModule& adapted,
     case AdapterKind::kMiss:
       return ConvertMiss(module, adapted, options, parts);
     case AdapterKind::kIa3:
+    case AdapterKind::kTrainableTokens:
       break;
   }
   TORCH_CHECK(false, "this kind has no factors");

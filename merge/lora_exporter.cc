@@ -1,12 +1,14 @@
 #include "merge/lora_exporter.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 
 #include "base/sha256.h"
 #include "base/status_macros.h"
@@ -14,6 +16,7 @@
 #include "formats/lora_config_writer.h"
 #include "formats/safetensors_writer.h"
 #include "merge/adapter_factors.h"
+#include "merge/exported_rows.h"
 #include "merge/merge_options.h"
 #include "model/torch_status.h"
 #include "model/torch_threads.h"
@@ -97,36 +100,93 @@ at::Tensor MakeB(const ExportedModule& module, bool joint) {
   return at::cat(parts, 1).contiguous();
 }
 
-absl::Status CheckReplacesNothing(const ComposedSkill& skill,
-                                  const std::vector<BaseModule>& base) {
-  for (const ReplacedTokens& replaced : skill.adapter->replaced) {
-    if ((*skill.coefficients)[replaced.module] != 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "adapter sha256:", skill.adapter->digest.ToHex(),
-          " replaces rows of module \"", base[replaced.module].path,
-          "\", which an export of low-rank factors cannot hold; download the "
-          "adapter itself, or leave the rows out with weight 0 in "
-          "module_weights"));
-    }
+// A tensor of the file, and what makes it when it is its turn: contiguous
+// float32.
+struct ExportedTensor {
+  TensorInfo info;
+  std::function<at::Tensor()> make;
+};
+
+// A and B of a layer's factors. `module` must outlive the tensors.
+void AddFactors(const ExportedModule& module, const BaseModule& of, bool joint,
+                std::vector<ExportedTensor>* tensors) {
+  const std::string prefix = absl::StrCat("base_model.model.", of.path, ".");
+  const auto name = [&](const char* factor) {
+    return of.is_embedding ? absl::StrCat(prefix, "lora_embedding_", factor)
+                           : absl::StrCat(prefix, "lora_", factor, ".weight");
+  };
+  const std::vector<int64_t> a = {module.rank, of.in};
+  const std::vector<int64_t> b = {of.out, module.rank};
+  if (module.parts.empty()) {
+    tensors->push_back(
+        {{.name = name("A"), .shape = a}, [a] { return at::zeros(a); }});
+    tensors->push_back(
+        {{.name = name("B"), .shape = b}, [b] { return at::zeros(b); }});
+    return;
   }
-  return absl::OkStatus();
+  tensors->push_back({{.name = name("A"), .shape = a},
+                      [&module, joint] { return MakeA(module, joint); }});
+  tensors->push_back({{.name = name("B"), .shape = b},
+                      [&module, joint] { return MakeB(module, joint); }});
+}
+
+// [vocabulary, hidden], contiguous float32: rows of an end, and `factors`,
+// which may be null, folded in.
+at::Tensor MakeWhole(const ExportedRows& rows, const ExportedModule* factors,
+                     const BaseModule& of) {
+  if (factors == nullptr) {
+    return rows.Make();
+  }
+  at::Tensor whole = rows.Make().clone();
+  for (const Part& part : factors->parts) {
+    const at::Tensor a = Float(part.factors->a);  // [rank, in]
+    const at::Tensor b = Float(part.factors->b);  // [rank, out]
+    whole.addmm_(of.is_embedding ? a.t() : b.t(), of.is_embedding ? b : a,
+                 /*beta=*/1, /*alpha=*/part.expand);
+  }
+  return whole;
+}
+
+// An end's own rows; `factors`, null or of the same module, go into a whole
+// weight. `rows` and `factors` must outlive the tensors.
+void AddRows(const ExportedRows& rows, const ExportedModule* factors,
+             const BaseModule& of, std::vector<ExportedTensor>* tensors) {
+  const std::string prefix = absl::StrCat("base_model.model.", of.path, ".");
+  if (rows.is_whole()) {
+    tensors->push_back(
+        {{.name = absl::StrCat(prefix, "weight"),
+          .shape = {of.vocabulary(), of.hidden()}},
+         [&rows, factors, &of] { return MakeWhole(rows, factors, of); }});
+    return;
+  }
+  tensors->push_back(
+      {{.name = absl::StrCat(prefix, "token_adapter.trainable_tokens_delta"),
+        .shape = {static_cast<int64_t>(rows.tokens.size()), of.hidden()}},
+       [&rows] { return rows.Make(); }});
+}
+
+// Whether the file holds the module's whole weight.
+bool IsSaved(const std::vector<ExportedRows>& all, size_t module) {
+  return std::any_of(all.begin(), all.end(), [&](const ExportedRows& rows) {
+    return rows.is_whole() && rows.module == module;
+  });
 }
 
 class LoraExport : public AdapterExport {
  public:
+  // `modules` and `rows` are what it adapts and replaces, by module.
   LoraExport(std::shared_ptr<const Composition> composition,
-             std::vector<ExportedModule> modules, std::string config,
-             std::vector<TensorInfo> tensors, std::string header)
+             std::vector<ExportedModule> modules,
+             std::vector<ExportedRows> rows, const BaseModel& model,
+             const std::string& base_model)
       : composition_(std::move(composition)),
         modules_(std::move(modules)),
-        config_(std::move(config)),
-        tensors_(std::move(tensors)),
-        header_(std::move(header)) {}
+        rows_(std::move(rows)) {
+    Describe(model, base_model);
+  }
 
   const std::string& adapter_config() const override { return config_; }
-  uint64_t size_bytes() const override {
-    return header_.size() + tensors_.back().end;
-  }
+  uint64_t size_bytes() const override { return header_.size() + data_bytes_; }
   const Digest& sha256() const override { return sha256_; }
 
   absl::StatusOr<bool> Next(std::string* chunk) override {
@@ -154,20 +214,61 @@ class LoraExport : public AdapterExport {
   }
 
  private:
+  // Sets the config, the tensors and the header.
+  void Describe(const BaseModel& model, const std::string& base_model) {
+    const std::vector<BaseModule>& base = model.modules();
+    std::vector<ExportedTensor> tensors;
+    std::vector<LoraModuleRank> ranks;
+    LoraRows named;
+    for (const ExportedRows& rows : rows_) {
+      const std::string& path = base[rows.module].path;
+      if (rows.is_whole()) {
+        named.saved.push_back(path);
+      } else {
+        named.tokens.emplace_back(path, rows.tokens);
+      }
+      AddRows(rows, FactorsOf(rows.module), base[rows.module], &tensors);
+    }
+    for (const ExportedModule& module : modules_) {
+      if (!IsSaved(rows_, module.module)) {
+        ranks.push_back({base[module.module].path, module.rank});
+        AddFactors(module, base[module.module], composition_->mix->rank_one(),
+                   &tensors);
+      }
+    }
+    config_ =
+        WriteLoraConfig(ranks, named, base_model,
+                        model.config().architecture == Architecture::kGpt2);
+    std::vector<TensorInfo> infos;
+    for (ExportedTensor& tensor : tensors) {
+      infos.push_back(std::move(tensor.info));
+      makers_.push_back(std::move(tensor.make));
+    }
+    header_ = WriteSafetensorsHeader(absl::MakeSpan(infos));
+    data_bytes_ = infos.back().end;
+  }
+
+  const ExportedModule* FactorsOf(size_t module) const {
+    for (const ExportedModule& adapted : modules_) {
+      if (adapted.module == module) {
+        return &adapted;
+      }
+    }
+    return nullptr;
+  }
+
   bool NextHere(std::string* chunk) {
     if (tensor_ < 0) {
       chunk->assign(header_, offset_, kChunkBytes);
       Advance(chunk->size(), header_.size());
       return true;
     }
-    if (tensor_ == static_cast<int64_t>(tensors_.size())) {
+    if (tensor_ == static_cast<int64_t>(makers_.size())) {
       data_ = at::Tensor();
       return false;
     }
     if (offset_ == 0) {
-      const ExportedModule& module = modules_[tensor_ / 2];
-      const bool joint = composition_->mix->rank_one();
-      data_ = tensor_ % 2 == 0 ? MakeA(module, joint) : MakeB(module, joint);
+      data_ = makers_[tensor_]();
     }
     const size_t size = data_.nbytes();
     chunk->assign(static_cast<const char*>(data_.const_data_ptr()) + offset_,
@@ -186,9 +287,11 @@ class LoraExport : public AdapterExport {
 
   const std::shared_ptr<const Composition> composition_;
   const std::vector<ExportedModule> modules_;
-  const std::string config_;
-  const std::vector<TensorInfo> tensors_;  // A and B of each module in turn.
-  const std::string header_;
+  const std::vector<ExportedRows> rows_;
+  std::string config_;
+  std::string header_;
+  std::vector<std::function<at::Tensor()>> makers_;  // By tensor; see above.
+  uint64_t data_bytes_ = 0;
   Digest sha256_;
   int64_t tensor_ = -1;  // Being sent; -1: the header.
   size_t offset_ = 0;    // Sent of it.
@@ -201,6 +304,7 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> LoraExporter::Export(
     std::shared_ptr<const Composition> composition) {
   const std::vector<BaseModule>& base = model_->modules();
   std::vector<ExportedModule> modules;
+  std::vector<ExportedRows> rows;
   if (composition != nullptr) {
     for (const ComposedSkill& skill : composition->skills) {
       if (skill.adapter->has_row_terms) {
@@ -209,37 +313,33 @@ absl::StatusOr<std::unique_ptr<AdapterExport>> LoraExporter::Export(
             " has more than low-rank factors (DoRA, IA3 or lora_bias), which a "
             "plain LoRA adapter cannot hold; download the adapter itself"));
       }
-      RETURN_IF_ERROR(CheckReplacesNothing(skill, base));
     }
     modules = ModulesOf(*composition, base.size());
+    std::vector<bool> has_factors(base.size());
+    for (const ExportedModule& module : modules) {
+      has_factors[module.module] = true;
+    }
+    ASSIGN_OR_RETURN(
+        rows, CatchTorch([&]() -> absl::StatusOr<std::vector<ExportedRows>> {
+          return RowsToExport(*composition, base, has_factors);
+        }));
   }
-  if (modules.empty()) {
+  if (modules.empty() && rows.empty()) {
     return absl::FailedPreconditionError(
         "the recipe adds nothing to the base model: there is nothing to "
         "export");
   }
-  std::vector<LoraModuleRank> ranks;
-  std::vector<TensorInfo> tensors;
-  for (const ExportedModule& module : modules) {
-    const BaseModule& of = base[module.module];
-    ranks.push_back({of.path, module.rank});
-    for (const char* factor : {"A", "B"}) {
-      TensorInfo info;
-      info.name = of.is_embedding ? absl::StrCat("base_model.model.", of.path,
-                                                 ".lora_embedding_", factor)
-                                  : absl::StrCat("base_model.model.", of.path,
-                                                 ".lora_", factor, ".weight");
-      info.shape = *factor == 'A' ? std::vector<int64_t>{module.rank, of.in}
-                                  : std::vector<int64_t>{of.out, module.rank};
-      tensors.push_back(std::move(info));
-    }
+  if (std::all_of(modules.begin(), modules.end(),
+                  [&](const ExportedModule& module) {
+                    return IsSaved(rows, module.module);
+                  })) {
+    // PEFT opens no LoRA that adapts nothing: one rank of zeros.
+    modules.insert(modules.begin(),
+                   ExportedModule{.module = 0, .parts = {}, .rank = 1});
   }
-  std::string header = WriteSafetensorsHeader(absl::MakeSpan(tensors));
-  auto result = std::make_unique<LoraExport>(
-      std::move(composition), std::move(modules),
-      WriteLoraConfig(ranks, base_model_,
-                      model_->config().architecture == Architecture::kGpt2),
-      std::move(tensors), std::move(header));
+  auto result =
+      std::make_unique<LoraExport>(std::move(composition), std::move(modules),
+                                   std::move(rows), *model_, base_model_);
   RETURN_IF_ERROR(result->Hash());
   return result;
 }

@@ -2,7 +2,9 @@
 //
 // A plain mix becomes its skills side by side, A' = [c_1 A_1; c_2 A_2; ...] and
 // B' = [B_1, B_2, ...]; a joint one the two sums. Either is exactly what is
-// served, up to the rounding of the products.
+// served, up to the rounding of the products. Rows that skills replace become
+// PEFT's trainable tokens; whole weights its saved modules, with the factors of
+// that module folded in, as PEFT adapts none that it saves.
 
 #ifndef STOCKPOT_MERGE_LORA_EXPORTER_H_
 #define STOCKPOT_MERGE_LORA_EXPORTER_H_

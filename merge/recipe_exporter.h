@@ -36,7 +36,8 @@ class RecipeExporter {
 
   // Starts an export; makes every tensor once to learn the file's hash.
   // Thread-safe. The composition is held until the export is destroyed.
-  // Errors: FailedPrecondition (nothing to write: the recipe adds nothing);
+  // Errors: FailedPrecondition (nothing to write: the recipe adds nothing; or
+  // what PEFT has no form for, in words);
   // ResourceExhausted (memory), Internal.
   virtual absl::StatusOr<std::unique_ptr<AdapterExport>> Export(
       std::shared_ptr<const Composition> composition) = 0;

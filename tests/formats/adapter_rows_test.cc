@@ -16,6 +16,7 @@ using ::stockpot::testing::IsOk;
 using ::stockpot::testing::StatusIs;
 using ::stockpot::testing::TestTensor;
 using ::stockpot::testing::ZeroSafetensors;
+using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -137,6 +138,141 @@ TEST(AdapterRowsTest, ATiedHeadFollowsTheEmbeddingUnlessItsTokensDiffer) {
   EXPECT_EQ(head_alone->replaced[0].module, 2);
   EXPECT_THAT(Match(Tokens("[7,3]"), {embedding, head}, true),
               StatusIs(kInvalid, HasSubstr("shares its weight")));
+}
+
+// TRAINABLE_TOKENS; `fields` follow the type.
+absl::StatusOr<AdapterLayout> MatchAlone(const std::string& fields,
+                                         const std::vector<TestTensor>& tensors,
+                                         bool is_tied = false) {
+  const std::vector<BaseModule> base = {
+      {"model.layers.0.self_attn.q_proj", 6, 10},
+      {.path = "model.embed_tokens",
+       .in = 50,
+       .out = 6,
+       .is_embedding = true,
+       .is_tied = is_tied},
+      {.path = "lm_head",
+       .in = 6,
+       .out = 50,
+       .is_output_head = true,
+       .is_tied = is_tied}};
+  const auto config = AdapterConfig::Parse(
+      absl::StrCat(R"({"peft_type":"TRAINABLE_TOKENS",)", fields, "}"));
+  if (!config.ok()) return config.status();
+  EXPECT_THAT(config->unknown_keys(), IsEmpty());
+  const std::string file = ZeroSafetensors(tensors);
+  const auto header =
+      ParseSafetensorsHeader(file, file.size(), AdapterLimits());
+  if (!header.ok()) return header.status();
+  return MatchAdapter(*header, *config, base);
+}
+
+const char kAlone[] = ".trainable_tokens_delta";
+
+TEST(AdapterRowsTest, TokensAloneAreOfTheEmbeddingUnlessTargetsSayOtherwise) {
+  const TestTensor embedding{absl::StrCat(kEmbedding, kAlone), {2, 6}};
+  const TestTensor head{absl::StrCat(kHead, kAlone), {2, 6}};
+  for (const char* targets : {"", R"(,"target_modules":null)",
+                              R"(,"target_modules":["embed_tokens"])",
+                              R"(,"target_modules":"model.embed_tokens")"}) {
+    const auto layout = MatchAlone(
+        absl::StrCat(R"("token_indices":[7,3],"init_weights":true)", targets),
+        {embedding});
+    ASSERT_THAT(layout, IsOk()) << targets;
+    EXPECT_THAT(layout->modules, IsEmpty());
+    ASSERT_EQ(layout->replaced.size(), 1);
+    EXPECT_EQ(layout->replaced[0].module, 1);
+    EXPECT_THAT(layout->replaced[0].tokens, ElementsAre(7, 3));
+    EXPECT_THAT(layout->target_suffixes, ElementsAre("embed_tokens"));
+    EXPECT_EQ(layout->max_rank, 0);
+  }
+  const std::string of_head =
+      R"("token_indices":[7,3],"target_modules":["lm_head"])";
+  for (const bool is_tied : {false, true}) {
+    const auto alone = MatchAlone(of_head, {head}, is_tied);
+    ASSERT_THAT(alone, IsOk());
+    ASSERT_EQ(alone->replaced.size(), 1);
+    EXPECT_EQ(alone->replaced[0].module, 2);
+  }
+  const auto both = MatchAlone(
+      R"("token_indices":[7,3],"target_modules":["embed_tokens","lm_head"])",
+      {embedding, head});
+  ASSERT_THAT(both, IsOk());
+  EXPECT_EQ(both->replaced.size(), 2);
+  EXPECT_THAT(both->rows_copies, IsEmpty());
+}
+
+// Source: peft/tuners/trainable_tokens/model.py, inject_adapter.
+TEST(AdapterRowsTest, TokensAloneOfATiedHeadAreTheEmbeddings) {
+  const TestTensor embedding{absl::StrCat(kEmbedding, kAlone), {2, 6}};
+  const TestTensor head{absl::StrCat(kHead, kAlone), {2, 6}};
+  const std::string fields = R"("token_indices":[7,3])";
+  for (const bool is_saved_twice : {false, true}) {
+    const auto layout =
+        MatchAlone(fields,
+                   is_saved_twice ? std::vector<TestTensor>{embedding, head}
+                                  : std::vector<TestTensor>{embedding},
+                   true);
+    ASSERT_THAT(layout, IsOk());
+    ASSERT_EQ(layout->replaced.size(), 2);
+    EXPECT_EQ(layout->replaced[0].tensor, layout->replaced[1].tensor);
+    ASSERT_EQ(layout->rows_copies.size(), is_saved_twice ? 1 : 0);
+    if (is_saved_twice) {
+      EXPECT_EQ(layout->rows_copies[0].original, layout->replaced[0].tensor);
+      EXPECT_NE(layout->rows_copies[0].tensor, layout->replaced[0].tensor);
+    }
+  }
+  EXPECT_THAT(
+      MatchAlone(fields, {embedding, {absl::StrCat(kHead, kAlone), {1, 6}}},
+                 true),
+      StatusIs(kInvalid, HasSubstr("whose rows the head shares")));
+  EXPECT_THAT(MatchAlone(fields, {embedding, head}),
+              StatusIs(kInvalid, HasSubstr("no token_indices of this module")));
+  EXPECT_THAT(
+      MatchAlone(
+          R"("token_indices":[7,3],"target_modules":["embed_tokens","lm_head"])",
+          {embedding,
+           head,
+           {absl::StrCat(kHead, ".base_layer", kAlone), {2, 6}}},
+          true),
+      StatusIs(kUnimplemented, HasSubstr("name the embedding alone")));
+}
+
+TEST(AdapterRowsTest, TokensAloneThatDoNotFitAreNamed) {
+  const TestTensor rows{absl::StrCat(kEmbedding, kAlone), {2, 6}};
+  const auto expect = [&](const char* fields, absl::StatusCode code,
+                          const char* what) {
+    EXPECT_THAT(MatchAlone(fields, {rows}), StatusIs(code, HasSubstr(what)))
+        << fields;
+  };
+  expect(R"("r":1)", kInvalid, "\"token_indices\" must list 1 to");
+  expect(R"("token_indices":[])", kInvalid, "\"token_indices\" must list 1 to");
+  expect(R"("token_indices":[7,7])", kInvalid, "token 7 twice");
+  expect(R"("token_indices":[7,50])", kInvalid, "token 50, the base model has");
+  expect(R"("token_indices":[7])", kInvalid, "as token_indices says");
+  expect(R"("token_indices":[7,3],"target_modules":["wte"])", kInvalid,
+         "names neither the embedding nor the head");
+  expect(R"("token_indices":[7,3],"target_modules":["embed_tokens","q_proj"])",
+         kUnimplemented, "q_proj");
+  expect(R"("token_indices":[7,3],"target_modules":"all-linear")",
+         kUnimplemented, "q_proj");
+  expect(R"("token_indices":[7,3],"modules_to_save":["lm_head"])", kInvalid,
+         "\"modules_to_save\" is none of TRAINABLE_TOKENS");
+  // The name that LORA gives such rows, which PEFT would not read here.
+  EXPECT_THAT(MatchAlone(R"("token_indices":[7,3])",
+                         {{absl::StrCat(kEmbedding, kRows), {2, 6}}}),
+              StatusIs(kUnimplemented, _));
+  EXPECT_THAT(
+      MatchAlone(R"("token_indices":[7,3],"target_modules":["lm_head"])",
+                 {rows}),
+      StatusIs(kInvalid, _));
+}
+
+// Without tokens the rows would be read as the whole weight.
+TEST(AdapterRowsTest, AModuleWithoutTokensIsRefused) {
+  EXPECT_THAT(Match(Tokens(R"({"lm_head":[]})"),
+                    {{absl::StrCat(kHead, kRows), {0, 6}}}),
+              StatusIs(kInvalid, HasSubstr("must list 1 to")));
 }
 
 TEST(AdapterRowsTest, TokensThatDoNotFitAreNamed) {

@@ -225,30 +225,87 @@ TEST_P(EndsGoldenTest, RowsAreLeftOutByWeightZero) {
   EXPECT_EQ(kitchen_.Run(with, tokens()), plain.Run(without, tokens()));
 }
 
-TEST_P(EndsGoldenTest, AnExportServesTheSameOrIsRefused) {
-  LoraExporter exporter(&kitchen_.model(), "tiny");
-  const auto composition = kitchen_.Compose(
-      kitchen_.MakeRecipe({{"embedding", 0.7f, {}}, {"both_ends", -0.5f, {}}}));
-  auto exported = exporter.Export(composition);
-  ASSERT_THAT(exported, IsOk());
-  testing::TinyAdapter files{(*exported)->adapter_config(), ""};
+testing::TinyAdapter ReadAll(AdapterExport* exported) {
+  testing::TinyAdapter files{exported->adapter_config(), ""};
   for (std::string chunk;;) {
-    const auto more = (*exported)->Next(&chunk);
-    ASSERT_THAT(more, IsOk());
-    if (!*more) break;
+    const auto more = exported->Next(&chunk);
+    EXPECT_THAT(more, IsOk());
+    if (!more.ok() || !*more) break;
     files.safetensors += chunk;
   }
+  EXPECT_EQ(files.safetensors.size(), exported->size_bytes());
+  return files;
+}
+
+TEST_P(EndsGoldenTest, AnExportOfFactorsServesTheSame) {
+  LoraExporter exporter(&kitchen_.model(), "tiny");
+  auto exported = exporter.Export(kitchen_.Compose(kitchen_.MakeRecipe(
+      {{"embedding", 0.7f, {}}, {"both_ends", -0.5f, {}}})));
+  ASSERT_THAT(exported, IsOk());
+  const testing::TinyAdapter files = ReadAll(exported->get());
   EXPECT_THAT(files.safetensors,
               HasSubstr(embedding() + ".lora_embedding_A\""));
   kitchen_.Register("exported", files);
   EXPECT_LE(MaxDifference(kitchen_.Run(Only("exported"), tokens()),
                           GetParam().mixes[0].logits),
             kTolerance);
-  for (const char* name : {"tokens", "saved_head"}) {
-    EXPECT_THAT(exporter.Export(kitchen_.Compose(Only(name))),
-                StatusIs(absl::StatusCode::kFailedPrecondition,
-                         AllOf(HasSubstr("replaces rows of module"),
-                               HasSubstr("download the adapter"))));
+}
+
+// PEFT opened the golden's config and tensors and gave its logits; here are the
+// same config and tensors, which serve the same.
+TEST_P(EndsGoldenTest, AnExportOfRowsIsWhatPeftOpens) {
+  ASSERT_EQ(GetParam().exports.size(), 6);
+  LoraExporter exporter(&kitchen_.model(), "tiny");
+  for (const testing::GoldenExport& golden : GetParam().exports) {
+    auto exported =
+        exporter.Export(kitchen_.Compose(kitchen_.MakeRecipe(golden.skills)));
+    ASSERT_THAT(exported, IsOk()) << golden.name;
+    const testing::TinyAdapter files = ReadAll(exported->get());
+    // As objects whose keys have no order.
+    EXPECT_EQ(nlohmann::json::parse(files.config),
+              nlohmann::json::parse(golden.config.dump()))
+        << golden.name;
+    const auto header = ParseSafetensorsHeader(
+        files.safetensors, files.safetensors.size(), AdapterLimits());
+    ASSERT_THAT(header, IsOk());
+    ASSERT_EQ(header->tensors.size(), golden.tensors.size()) << golden.name;
+    for (const testing::TinyTensor& want : golden.tensors) {
+      const TensorInfo* have = header->Find(want.name);
+      ASSERT_NE(have, nullptr) << golden.name << ": " << want.name;
+      EXPECT_EQ(have->shape, want.shape) << golden.name << ": " << want.name;
+    }
+    EXPECT_THAT(kitchen_.Validate(files), IsOk()) << golden.name;
+    kitchen_.Register("exported_" + golden.name, files);
+    EXPECT_LE(
+        MaxDifference(kitchen_.Run(Only("exported_" + golden.name), tokens()),
+                      golden.logits),
+        kTolerance)
+        << golden.name;
+  }
+}
+
+TEST_P(EndsGoldenTest, WhatPeftHasNoFormForIsNotExported) {
+  LoraExporter exporter(&kitchen_.model(), "tiny");
+  const auto export_of = [&](const std::vector<Kitchen::Skill>& skills) {
+    return exporter.Export(kitchen_.Compose(kitchen_.MakeRecipe(skills)));
+  };
+  const auto refused = [](const std::string& module, const char* why) {
+    return StatusIs(absl::StatusCode::kFailedPrecondition,
+                    AllOf(HasSubstr("\"" + module + "\" cannot be exported"),
+                          HasSubstr(why), HasSubstr("module_weights")));
+  };
+  EXPECT_THAT(export_of({{"tokens", 1, {}}, {"embedding", 0.5f, {}}}),
+              refused(embedding(), "trained rows and factors"));
+  const std::vector<ModuleWeight> not_head = {{"lm_head", 0}};
+  const auto rows_of_embedding = export_of({{"tokens", 1, not_head}});
+  const auto beside_a_head =
+      export_of({{"tokens", 1, not_head}, {"saved_head", 1, {}}});
+  if (is_tied()) {
+    EXPECT_THAT(rows_of_embedding, refused(embedding(), "of the head as well"));
+    EXPECT_THAT(beside_a_head, refused("lm_head", "saves a tied head whole"));
+  } else {
+    EXPECT_THAT(rows_of_embedding, IsOk());
+    EXPECT_THAT(beside_a_head, IsOk());
   }
 }
 
@@ -287,6 +344,23 @@ TEST_P(EndsGoldenTest, ACopyOfTheBaseThatDiffersIsRefusedByName) {
       EXPECT_THAT(kitchen_.Validate(files),
                   StatusIs(absl::StatusCode::kInvalidArgument,
                            HasSubstr("name it in modules_to_save")));
+    }
+  }
+}
+
+// PEFT saves the rows of a tied model under two names, and loads one over the
+// other.
+TEST_P(EndsGoldenTest, RowsSavedTwiceMustBeTheSame) {
+  const std::string name = "base_model.model.lm_head.trainable_tokens_delta";
+  for (const GoldenAdapter& golden : GetParam().adapters) {
+    if (golden.name != "rows_alone") continue;
+    EXPECT_THAT(kitchen_.Validate(golden.files), IsOk());
+    EXPECT_EQ(golden.files.safetensors.find(name) != std::string::npos,
+              is_tied());
+    if (is_tied()) {
+      EXPECT_THAT(kitchen_.Validate(WithOtherBit(golden.files, name)),
+                  StatusIs(absl::StatusCode::kInvalidArgument,
+                           AllOf(HasSubstr(name), HasSubstr("they differ"))));
     }
   }
 }

@@ -29,6 +29,15 @@ struct GoldenMix {
   Rows logits;
 };
 
+// What a recipe is exported as, and PEFT's logits of that.
+struct GoldenExport {
+  std::string name;
+  std::vector<Kitchen::Skill> skills;
+  nlohmann::ordered_json config;
+  std::vector<TinyTensor> tensors;
+  Rows logits;
+};
+
 struct GoldenBase {
   std::string name;
   TinyModelSpec spec;
@@ -36,6 +45,7 @@ struct GoldenBase {
   Rows base_logits;
   std::vector<GoldenAdapter> adapters;
   std::vector<GoldenMix> mixes;
+  std::vector<GoldenExport> exports;  // Of make_end_goldens.py.
 };
 
 inline Rows Split(const std::vector<float>& flat, size_t vocab) {
@@ -107,6 +117,19 @@ inline std::vector<GoldenBase> ReadGoldens(const std::string& path) {
         mix.skills.push_back({s.at("adapter"), s.at("weight"), {}});
       }
       base.mixes.push_back(std::move(mix));
+    }
+    for (const nlohmann::ordered_json& e :
+         b.value("exports", nlohmann::ordered_json::array())) {
+      GoldenExport exported{
+          e.at("name"), {}, e.at("config"), {}, rows(e.at("logits"))};
+      for (const nlohmann::ordered_json& s : e.at("skills")) {
+        exported.skills.push_back({s.at("adapter"), s.at("weight"), {}});
+      }
+      for (const nlohmann::ordered_json& t : e.at("tensors")) {
+        exported.tensors.push_back(
+            {t.at(0), t.at(1).get<std::vector<int64_t>>()});
+      }
+      base.exports.push_back(std::move(exported));
     }
     bases.push_back(std::move(base));
   }
