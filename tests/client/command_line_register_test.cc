@@ -216,7 +216,7 @@ TEST_F(RegisterSeveralTest, CtrlCCancelsThoseUnderWayAndBeginsNoOther) {
   EXPECT_EQ(RunStockpot(daemon_, {"register", a_, b_, c_}, out, err, interrupt),
             kExitCancelled);
   EXPECT_TRUE(had_calls);
-  EXPECT_EQ(gate.most(), 2);
+  EXPECT_EQ(arrived.most(), 2);
   EXPECT_THAT(
       err.str(),
       AllOf(HasSubstr(a_ + ": CANCELLED"), HasSubstr(b_ + ": CANCELLED"),
