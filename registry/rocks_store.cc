@@ -203,10 +203,9 @@ absl::Status OpenedStore::RemoveChunks(rocksdb::DB& db, const Digest& digest) {
       batch.Delete(ChunkSizeKey({(*header)->upload_id(), i}));
     }
   }
-  constexpr absl::string_view kRemoving = "remove an adapter's bytes";
-  // That nothing names them any more must not be lost behind it.
-  RETURN_IF_ERROR(context_.db->SyncLog(db, kRemoving));
-  RETURN_IF_ERROR(context_.db->Write(db, &batch, /*sync=*/false, kRemoving));
+  // What took the last name away was synced, so it is not lost behind this.
+  RETURN_IF_ERROR(context_.db->Write(db, &batch, /*sync=*/false,
+                                     "remove an adapter's bytes"));
   context_.blobs.Release(digest);
   context_.ledger.Add(change);
   return absl::OkStatus();

@@ -6,11 +6,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,13 +17,13 @@
 #include "rocksdb/db.h"
 
 #include "base/digest.h"
-#include "base/mutex.h"
 #include "base/sha256.h"
 #include "registry/adapter_index.h"
 #include "registry/adapter_store.h"
 #include "registry/key_codec.h"
 #include "registry/scrubber.h"
 #include "tests/registry/rocks_store_fixture.h"
+#include "tests/registry/scrub_listener.h"
 #include "tests/registry/store_fixture.h"
 #include "tests/testing/status_matchers.h"
 
@@ -38,30 +36,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr auto kDataLoss = absl::StatusCode::kDataLoss;
-
-class WaitForEnd : public ScrubWatcher {
- public:
-  void OnProgress(const ScrubProgress& /*progress*/) override {}
-  void OnEnd(const absl::Status& status,
-             const ScrubProgress& progress) override {
-    EXPECT_THAT(status, IsOk());
-    MutexLock lock(&mu_);
-    damaged_ = progress.damaged;
-    changed_.SignalAll();
-  }
-  std::vector<std::string> Damaged() {
-    MutexLock lock(&mu_);
-    while (!damaged_.has_value()) {
-      changed_.Wait(&mu_);
-    }
-    return *damaged_;
-  }
-
- private:
-  Mutex mu_;
-  CondVar changed_;
-  std::optional<std::vector<std::string>> damaged_ ABSL_GUARDED_BY(mu_);
-};
 
 class QuarantineTest : public RocksStoreTest {
  protected:
@@ -87,9 +61,11 @@ class QuarantineTest : public RocksStoreTest {
     ASSERT_EQ(store_->Stats().num_damaged, 1u);
   }
   std::vector<std::string> Verify() {
-    WaitForEnd end;
-    EXPECT_THAT(store_->scrubber().Verify(0, &end), IsOk());
-    return end.Damaged();
+    ScrubListener listener;
+    EXPECT_THAT(store_->scrubber().Verify(0, &listener), IsOk());
+    const absl::StatusOr<ScrubProgress> end = listener.WaitForEnd();
+    EXPECT_THAT(end, IsOk());
+    return end.ok() ? end->damaged : std::vector<std::string>();
   }
   void ExpectQuarantined() {
     EXPECT_EQ(store_->Stats().num_damaged, 1u);

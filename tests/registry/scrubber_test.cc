@@ -16,8 +16,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "base/mutex.h"
 #include "tests/registry/rocks_store_fixture.h"
+#include "tests/registry/scrub_listener.h"
 #include "tests/registry/store_fixture.h"
 #include "tests/testing/status_matchers.h"
 
@@ -31,53 +31,10 @@ using ::testing::IsEmpty;
 
 constexpr auto kDataLoss = absl::StatusCode::kDataLoss;
 
-// Waits for the end of one pass.
-class Listener : public ScrubWatcher {
- public:
-  void OnProgress(const ScrubProgress& progress) override {
-    MutexLock lock(&mu_);
-    EXPECT_LE(progress.num_checked, progress.num_blobs);
-    EXPECT_GE(progress.bytes_checked, last_.bytes_checked);
-    last_ = progress;
-    changed_.SignalAll();
-  }
-  void OnEnd(const absl::Status& status,
-             const ScrubProgress& progress) override {
-    MutexLock lock(&mu_);
-    EXPECT_FALSE(end_.has_value());
-    end_ = status;
-    last_ = progress;
-    changed_.SignalAll();
-  }
-
-  absl::StatusOr<ScrubProgress> WaitForEnd() {
-    MutexLock lock(&mu_);
-    while (!end_.has_value()) {
-      changed_.Wait(&mu_);
-    }
-    if (!end_->ok()) {
-      return *end_;
-    }
-    return last_;
-  }
-  void WaitForFirstChunk() {
-    MutexLock lock(&mu_);
-    while (last_.bytes_checked == 0 && !end_.has_value()) {
-      changed_.Wait(&mu_);
-    }
-  }
-
- private:
-  Mutex mu_;
-  CondVar changed_;
-  ScrubProgress last_ ABSL_GUARDED_BY(mu_);
-  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
-};
-
 class ScrubberTest : public RocksStoreTest {
  protected:
   absl::StatusOr<ScrubProgress> Verify(uint64_t bytes_per_second = 0) {
-    Listener listener;
+    ScrubListener listener;
     const absl::StatusOr<uint64_t> id =
         store_->scrubber().Verify(bytes_per_second, &listener);
     return id.ok() ? listener.WaitForEnd() : id.status();
@@ -178,7 +135,7 @@ TEST_F(ScrubberTest, ADamagedTableIsDataLoss) {
 TEST_F(ScrubberTest, OnePassAtATimeAndItCanBeEnded) {
   ASSERT_THAT(Open(), IsOk());
   StoreThree();
-  Listener slow;
+  ScrubListener slow;
   // Days for each chunk.
   const absl::StatusOr<uint64_t> id = store_->scrubber().Verify(1, &slow);
   ASSERT_THAT(id, IsOk());
@@ -210,7 +167,7 @@ TEST_F(ScrubberTest, AskedForItOvertakesTheBackground) {
 TEST_F(ScrubberTest, ClosingTheStoreEndsIt) {
   ASSERT_THAT(Open(), IsOk());
   StoreThree();
-  Listener slow;
+  ScrubListener slow;
   ASSERT_THAT(store_->scrubber().Verify(1, &slow), IsOk());
   slow.WaitForFirstChunk();
   store_.reset();
