@@ -13,6 +13,7 @@
 
 #include "base/status_macros.h"
 #include "formats/quoted.h"
+#include "merge/stored_tensors.h"
 
 namespace stockpot {
 
@@ -23,17 +24,6 @@ constexpr int64_t kRowsAtATime = 1024;
 
 // What TokenRows keeps beside its tensor.
 constexpr int64_t kBytesPerToken = 3 * sizeof(int64_t);
-
-at::ScalarType TorchType(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF16:
-      return at::kHalf;
-    case Dtype::kBF16:
-      return at::kBFloat16;
-    default:
-      return at::kFloat;  // MatchAdapter() lets only these three pass.
-  }
-}
 
 int64_t BytesOf(const ReplacedRows& rows) {
   return static_cast<int64_t>(rows.tokens.size()) * kBytesPerToken;

@@ -29,23 +29,26 @@ const char kHead[] = "base_model.model.lm_head";
 const char kRows[] = ".token_adapter.trainable_tokens_delta";
 
 // q: 6 -> 10, 50 tokens of 6 values, and a head.
+std::vector<BaseModule> SmallBase(bool is_tied) {
+  return {{"model.layers.0.self_attn.q_proj", 6, 10},
+          {.path = "model.embed_tokens",
+           .in = 50,
+           .out = 6,
+           .is_embedding = true,
+           .is_tied = is_tied},
+          {.path = "lm_head",
+           .in = 6,
+           .out = 50,
+           .is_output_head = true,
+           .is_tied = is_tied}};
+}
+
 absl::StatusOr<AdapterLayout> Match(const std::string& fields,
                                     std::vector<TestTensor> more,
                                     bool is_tied = false,
                                     const char* kind = "LORA",
                                     const char* targets = R"(["q_proj"])") {
-  const std::vector<BaseModule> base = {
-      {"model.layers.0.self_attn.q_proj", 6, 10},
-      {.path = "model.embed_tokens",
-       .in = 50,
-       .out = 6,
-       .is_embedding = true,
-       .is_tied = is_tied},
-      {.path = "lm_head",
-       .in = 6,
-       .out = 50,
-       .is_output_head = true,
-       .is_tied = is_tied}};
+  const std::vector<BaseModule> base = SmallBase(is_tied);
   const auto config = AdapterConfig::Parse(absl::StrCat(
       R"({"peft_type":")", kind, R"(","r":2,"init_r":2,"lora_alpha":4,)",
       R"("target_modules":)", targets, fields, "}"));
@@ -144,18 +147,7 @@ TEST(AdapterRowsTest, ATiedHeadFollowsTheEmbeddingUnlessItsTokensDiffer) {
 absl::StatusOr<AdapterLayout> MatchAlone(const std::string& fields,
                                          const std::vector<TestTensor>& tensors,
                                          bool is_tied = false) {
-  const std::vector<BaseModule> base = {
-      {"model.layers.0.self_attn.q_proj", 6, 10},
-      {.path = "model.embed_tokens",
-       .in = 50,
-       .out = 6,
-       .is_embedding = true,
-       .is_tied = is_tied},
-      {.path = "lm_head",
-       .in = 6,
-       .out = 50,
-       .is_output_head = true,
-       .is_tied = is_tied}};
+  const std::vector<BaseModule> base = SmallBase(is_tied);
   const auto config = AdapterConfig::Parse(
       absl::StrCat(R"({"peft_type":"TRAINABLE_TOKENS",)", fields, "}"));
   if (!config.ok()) return config.status();
